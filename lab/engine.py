@@ -1,0 +1,150 @@
+"""What the lab asks of a container engine: one narrow protocol, with records instead of the engine's own dictionaries.
+
+`lab.docker_engine` is the real one; `tests/unit/fake_engine.py` the one that tests use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lab.hostexec import Transport
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+NUMBER_LABEL = "com.docker.compose.container-number"
+FOLDER_LABEL = "com.docker.compose.project.working_dir"
+TEMPORARY_LABEL = "lab.temporary"
+"""On containers that Compose does not know (captures, a test's own hosts); its value is the project's name."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container as the engine lists it."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    state: str
+    """`created`, `running`, `paused`, `restarting`, `exited` or `dead`."""
+    health: str
+    """`starting`, `healthy` or `unhealthy`; empty without a health check, or when it does not run."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """IPv4 address by the engine's name of the network."""
+    status: str = ""
+    """The engine's own words, such as `Exited (1) 3 seconds ago`."""
+
+    @property
+    def project(self) -> str:
+        return self.labels.get(PROJECT_LABEL, "")
+
+    @property
+    def service(self) -> str:
+        return self.labels.get(SERVICE_LABEL, "")
+
+    @property
+    def number(self) -> int:
+        return int(self.labels.get(NUMBER_LABEL, "1"))
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """One network as the engine lists it; subnets in CIDR notation."""
+
+    id: str
+    name: str
+    subnets: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a container: `start`, `die`, `health_status: healthy`, …"""
+
+    container: str
+    action: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineVersion:
+    version: str
+    """Of the engine, not of any client in front of it."""
+    api: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TemporaryContainer:
+    """What a container beside Compose's is made of."""
+
+    image: str
+    project: str
+    command: Sequence[str] | None = None
+    networks: Mapping[str, str | None] = field(default_factory=dict)
+    """Fixed address, or None, by the engine's name of the network."""
+    network_of: str | None = None
+    """The id of a container whose network it shares instead."""
+    user: str | None = None
+    cap_add: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Names for its /etc/hosts."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Volume name or absolute path to the place it is mounted at."""
+
+
+class Engine(Protocol):
+    """Errors are `lab.errors.MachineError` (engine, rights, disk) and `HostError` (that container)."""
+
+    def version(self) -> EngineVersion: ...
+
+    def containers(self) -> list[Container]:
+        """All containers of the engine, running or not."""
+
+    def networks(self) -> list[NetworkRecord]: ...
+
+    def volumes(self, project: str) -> list[str]:
+        """Names of the volumes that Compose made for the project."""
+
+    def events(self) -> Events: ...
+
+    def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
+        """Run a program in the container; what it reads and writes is the transport. Not bound to a terminal."""
+
+    def health_command(self, container: str) -> Sequence[str]:
+        """The container's own health check as an argument list; empty when it has none."""
+
+    def logs(self, container: str, *, since: float | None, follow: bool, tail: int | None = None) -> Iterator[bytes]:
+        """Chunks of what the container wrote to standard output and error; `since` in seconds since 1970."""
+
+    def act(self, container: str, action: str, **arguments: object) -> None:
+        """`start`, `stop`, `restart`, `pause`, `unpause` or `kill` (with `signal`) the container."""
+
+    def create(self, wanted: TemporaryContainer) -> str:
+        """Make and start a container; its id."""
+
+    def remove(self, container: str) -> None:
+        """Remove a container with its anonymous volumes, running or not; no error when it is gone."""
+
+    def remove_network(self, network: str) -> None: ...
+
+    def remove_volume(self, volume: str) -> None: ...
+
+    def memory(self, container: str) -> int:
+        """Bytes in use without the page cache, as the engine's own command counts them."""
+
+    def free_disk(self) -> int | None:
+        """Bytes free where the engine keeps its data, or None when that cannot be seen from here."""
+
+
+class Events(Protocol):
+    """A subscription to the engine's container events, made before what it is to see."""
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def close(self) -> None:
+        """End the subscription; an iteration in another thread ends, too."""

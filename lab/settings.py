@@ -1,0 +1,92 @@
+"""Where the project stands and what its `.env` and the environment say.
+
+Plain Compose reads the same `.env`, by the same rule (an environment variable wins), so that both mean the same lab.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import UsageError
+
+LARGEST_PEERS = 120
+"""The scalable peers draw their addresses from the upper half of `lan`, which offers 126."""
+
+_ENV_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set about a lab, resolved once."""
+
+    root: Path
+    """The folder of `compose.yaml`."""
+    variables: Mapping[str, str]
+    """What `.env` and the environment give to Compose's `${NAME}`."""
+
+    @property
+    def project(self) -> str:
+        """The Compose project's name."""
+        return self.variables.get("COMPOSE_PROJECT_NAME") or self.root.name.lower()
+
+    @property
+    def peers(self) -> int:
+        """How many scalable peers there are beside the article's two."""
+        text = self.variables.get("LAB_PEERS") or "1"
+        if not text.isdecimal() or int(text) > LARGEST_PEERS:
+            raise UsageError(
+                f"LAB_PEERS is {text!r}", f"Set it to a whole number from 0 to {LARGEST_PEERS}, in {self.root / '.env'}."
+            )
+        return int(text)
+
+    @property
+    def base(self) -> str:
+        """How the Debian base is had: `auto`, `pull`, `build`, or the name of an image to take instead."""
+        return self.variables.get("LAB_BASE") or "auto"
+
+    @property
+    def state(self) -> Path:
+        """The folder of what `lab` remembers between two calls; nothing breaks when it is removed."""
+        return self.root / ".lab"
+
+
+def load(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
+    """The settings of the project around `start` (the working directory), or of the checkout that `lab` runs from."""
+    root = find_root(environment, start or Path.cwd())
+    variables = {**read_env_file(root / ".env"), **environment}
+    return Settings(root, variables)
+
+
+def find_root(environment: Mapping[str, str], start: Path) -> Path:
+    if named := environment.get("LAB_DIR"):
+        candidates = [Path(named)]
+    else:
+        candidates = [start, *start.parents, Path(__file__).resolve().parent.parent]
+    for folder in candidates:
+        if (folder / "compose.yaml").is_file() and (folder / "services").is_dir():
+            return folder.resolve()
+    raise UsageError(
+        f"no lab in {candidates[0]} nor above it (looked for compose.yaml beside services/)",
+        "Change to the project's folder, or name it in LAB_DIR.",
+    )
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The assignments of a Compose `.env` file: `NAME=value`, `#` comments, optional quotes."""
+    if not path.is_file():
+        return {}
+    values = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _ENV_LINE.match(line)
+        if not match:
+            raise UsageError(f"{path}:{number}: expected NAME=value, found {line!r}", "Mend the line, or remove it.")
+        name, value = match.groups()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        values[name] = value[1:-1] if quoted else value
+    return values
