@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lab.hostexec import Transport
+
+T_co = TypeVar("T_co", covariant=True)
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -97,6 +99,15 @@ class TemporaryContainer:
     """Volume name or absolute path to the place it is mounted at."""
 
 
+class Stream(Protocol[T_co]):
+    """Something the engine goes on telling."""
+
+    def __iter__(self) -> Iterator[T_co]: ...
+
+    def close(self) -> None:
+        """End it; an iteration in another thread ends, too."""
+
+
 class Engine(Protocol):
     """Errors are `lab.errors.MachineError` (engine, rights, disk) and `HostError` (that container)."""
 
@@ -110,7 +121,8 @@ class Engine(Protocol):
     def volumes(self, project: str) -> list[str]:
         """Names of the volumes that Compose made for the project."""
 
-    def events(self) -> Events: ...
+    def events(self) -> Stream[Event]:
+        """The containers' events from now on."""
 
     def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
         """Run a program in the container; what it reads and writes is the transport. Not bound to a terminal."""
@@ -118,7 +130,9 @@ class Engine(Protocol):
     def health_command(self, container: str) -> Sequence[str]:
         """The container's own health check as an argument list; empty when it has none."""
 
-    def logs(self, container: str, *, since: float | None, follow: bool, tail: int | None = None) -> Iterator[bytes]:
+    def logs(
+        self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
+    ) -> Stream[bytes]:
         """Chunks of what the container wrote to standard output and error; `since` in seconds since 1970."""
 
     def act(self, container: str, action: str, **arguments: object) -> None:
@@ -139,12 +153,3 @@ class Engine(Protocol):
 
     def free_disk(self) -> int | None:
         """Bytes free where the engine keeps its data, or None when that cannot be seen from here."""
-
-
-class Events(Protocol):
-    """A subscription to the engine's container events, made before what it is to see."""
-
-    def __iter__(self) -> Iterator[Event]: ...
-
-    def close(self) -> None:
-        """End the subscription; an iteration in another thread ends, too."""

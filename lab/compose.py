@@ -1,0 +1,166 @@
+"""Compose, whichever there is: the `docker compose` plugin, standalone v2, or Debian 12's docker-compose 1.29.
+
+It alone creates and removes the hosts, so that plain Compose commands and `lab` can be mixed freely.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from lab.errors import MachineError
+from lab.settings import Settings
+
+PLUGIN_FOLDERS = (
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+
+Say = Callable[[str], None]
+"""Told each line of progress."""
+
+
+def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The words that run Compose. Found by looking, since running each to ask its version takes half a second."""
+    path = environment.get("PATH")
+    own_plugins = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/")) / ".docker") / "cli-plugins"
+    folders = [own_plugins, *map(Path, PLUGIN_FOLDERS)]
+    docker = shutil.which("docker", path=path)
+    if docker and any(os.access(folder / "docker-compose", os.X_OK) for folder in folders):
+        return [docker, "compose"]
+    if standalone := shutil.which("docker-compose", path=path):
+        return [standalone]
+    raise MachineError(
+        "no Compose: neither the plugin (docker compose) nor docker-compose is installed",
+        "Install it: sudo apt-get install docker-compose (or docker-compose-plugin, docker-compose-v2).",
+    )
+
+
+class Compose:
+    """Compose commands on one project, with one lock among all `lab` commands on it."""
+
+    def __init__(self, settings: Settings, command: Sequence[str] | None = None) -> None:
+        self._settings = settings
+        self._command = command
+
+    @property
+    def command(self) -> Sequence[str]:
+        if self._command is None:
+            self._command = find_command(self._settings.variables)
+        return self._command
+
+    def build(self, services: Sequence[str], say: Say) -> None:
+        """Build the images of these services; those of the shared layers may be among them."""
+        self._run(["--profile", "images", "build", *services], say)
+
+    def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
+        """Create and start what is missing, recreate what changed, and remove what the file no longer has."""
+        scales = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
+        self._run(["up", "--detach", "--no-build", "--remove-orphans", *scales], say)
+
+    def down(self, say: Say) -> None:
+        self._run(["down", "--volumes", "--remove-orphans", "--timeout", "3"], say)
+
+    @contextlib.contextmanager
+    def locked(self, say: Say) -> Iterator[None]:
+        """Hold the project: one change at a time.
+
+        The lock goes along to Compose itself, so that when `lab` is killed, the next command still waits for the
+        Compose that it left behind.
+        """
+        self._settings.state.mkdir(exist_ok=True)
+        with (self._settings.state / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting for another lab command on this project to end")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            os.set_inheritable(lock.fileno(), True)
+            self._lock: IO[str] | None = lock
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    _lock: IO[str] | None = None
+
+    def _run(self, words: Sequence[str], say: Say) -> None:
+        lines: list[str] = []
+        with subprocess.Popen(
+            [*self.command, *words],
+            cwd=self._settings.root,
+            env={**os.environ, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            pass_fds=[self._lock.fileno()] if self._lock else [],
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for raw in process.stdout:
+                    line = _ANSI.sub("", raw).rstrip()
+                    lines.append(line)
+                    if line:
+                        say(line)
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode:
+            raise explain_failure(" ".join(["compose", *words]), lines)
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+_CAUSES = (
+    (
+        r"[Cc]onflict\. The container name \"/?(?P<name>[^\"]+)\" is already in use",
+        "the name {name} is taken by a container that is not the lab's",
+        "Rename or remove it (docker rm {name}), or set COMPOSE_PROJECT_NAME in .env.",
+    ),
+    (
+        r"[Pp]ool overlaps with other one on this address space|overlapping IPv4",
+        "a subnet of the lab is in use by another network of the engine",
+        "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
+    ),
+    (
+        r"no space left on device|disk quota exceeded",
+        "the engine's disk is full",
+        "Make room: docker system df shows what fills it, make clean removes the lab's images.",
+    ),
+    (
+        r"[Aa]ddress already in use",
+        "an address of the lab is taken by another container on its network",
+        "lab status shows the addresses; lab down and lab up give each host its own again.",
+    ),
+    (
+        r"Temporary failure resolving|Could not resolve|Unable to fetch some archives|Failed to fetch",
+        "Debian's packages could not be fetched while an image was built",
+        "Check the network of the engine's machine (proxy, DNS), then run the command again; what was built is kept.",
+    ),
+    (
+        r"permission denied while trying to connect|Cannot connect to the Docker daemon|Couldn't connect to Docker daemon",
+        "Compose cannot reach the engine",
+        "lab doctor says why.",
+    ),
+)
+
+
+def explain_failure(command: str, lines: Sequence[str]) -> MachineError:
+    """The error for a Compose command that failed, by what it printed."""
+    text = "\n".join(lines)
+    for pattern, cause, remedy in _CAUSES:
+        if match := re.search(pattern, text):
+            return MachineError(cause.format(**match.groupdict()), remedy.format(**match.groupdict()))
+    last = [line.strip() for line in lines if line.strip()][-3:]
+    return MachineError(f"{command} failed: {' | '.join(last) or 'it printed nothing'}", "lab doctor looks at the machine.")

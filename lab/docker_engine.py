@@ -1,0 +1,355 @@
+"""The real engine, by the Docker SDK.
+
+One table (`_CAUSES`) maps the SDK's and the socket's errors to the lab's own, so that no other error leaves this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import docker
+import docker.errors
+import requests
+
+from lab.engine import (
+    PROJECT_LABEL,
+    TEMPORARY_LABEL,
+    Container,
+    EngineVersion,
+    Event,
+    NetworkRecord,
+    TemporaryContainer,
+)
+from lab.errors import HostError, LabError, MachineError
+
+T = TypeVar("T")
+
+OLDEST_API = (1, 41)
+"""Engine 20.10, the first whose bridge networks can keep the machine off them (`inhibit_ipv4`)."""
+
+SOCKET = "unix:///var/run/docker.sock"
+TIMEOUT = 120
+"""Seconds that one request may take; a machine with two busy cores starts containers slowly."""
+
+
+class DockerEngine:
+    """`lab.engine.Engine` over the engine that DOCKER_HOST names, or the one of this machine."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.address = environment.get("DOCKER_HOST") or SOCKET
+        self._environment = environment
+
+    @cached_property
+    def client(self) -> Any:
+        """The SDK's low-level client, connected at first use."""
+        with explained(self.address):
+            options = docker.utils.kwargs_from_env(environment=dict(self._environment))
+            client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+            api = _numbers(client._version)
+            if api < OLDEST_API:
+                raise MachineError(
+                    f"the engine at {self.address} speaks API {client._version}; the lab needs "
+                    f"{'.'.join(map(str, OLDEST_API))} (Docker Engine 20.10)",
+                    "Upgrade the engine: apt-get install docker.io, or your distribution's package.",
+                )
+            return client
+
+    def version(self) -> EngineVersion:
+        with explained(self.address):
+            answer = self.client.version()
+        return EngineVersion(answer["Version"], _numbers(answer["ApiVersion"]))
+
+    def containers(self) -> list[Container]:
+        with explained(self.address):
+            return [_container(entry) for entry in self.client.containers(all=True)]
+
+    def networks(self) -> list[NetworkRecord]:
+        with explained(self.address):
+            return [
+                NetworkRecord(
+                    id=entry["Id"],
+                    name=entry["Name"],
+                    subnets=tuple(item["Subnet"] for item in entry["IPAM"]["Config"] or [] if "Subnet" in item),
+                    labels=entry["Labels"] or {},
+                )
+                for entry in self.client.networks()
+            ]
+
+    def volumes(self, project: str) -> list[str]:
+        with explained(self.address):
+            found = self.client.volumes(filters={"label": f"{PROJECT_LABEL}={project}"})
+        return [entry["Name"] for entry in found["Volumes"] or []]
+
+    def events(self) -> DockerStream[Event]:
+        with explained(self.address):
+            stream = self.client.events(decode=True, filters={"type": "container"})
+        return DockerStream(stream, _event)
+
+    def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> ExecTransport:
+        with explained(self.address, container):
+            made = self.client.exec_create(container, list(argv), stdin=True, user=user or "")
+            stream = self.client.exec_start(made["Id"], socket=True)
+        return ExecTransport(stream)
+
+    def health_command(self, container: str) -> Sequence[str]:
+        with explained(self.address, container):
+            test = (self.client.inspect_container(container)["Config"].get("Healthcheck") or {}).get("Test") or []
+        if test[:1] == ["CMD"]:
+            return list(test[1:])
+        if test[:1] == ["CMD-SHELL"]:
+            return ["/bin/sh", "-c", test[1]]
+        return []
+
+    def logs(
+        self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
+    ) -> DockerStream[bytes]:
+        with explained(self.address, container):
+            stream = self.client.logs(
+                container, stream=True, follow=follow, since=since, tail="all" if tail is None else tail
+            )
+        return DockerStream(stream, bytes)
+
+    def act(self, container: str, action: str, **arguments: object) -> None:
+        with explained(self.address, container):
+            getattr(self.client, action)(container, **arguments)
+
+    def create(self, wanted: TemporaryContainer) -> str:
+        client = self.client
+        with explained(self.address, wanted.image):
+            host_config = client.create_host_config(
+                init=True,
+                auto_remove=False,
+                cap_drop=["ALL"],
+                cap_add=list(wanted.cap_add),
+                network_mode=f"container:{wanted.network_of}" if wanted.network_of else next(iter(wanted.networks), "none"),
+                sysctls=dict(wanted.sysctls) or None,
+                extra_hosts=None if wanted.network_of else dict(wanted.hosts),
+                binds=[f"{source}:{place}" for source, place in wanted.volumes.items()],
+                mem_limit="256m",
+                pids_limit=256,
+            )
+            endpoints = {
+                name: client.create_endpoint_config(ipv4_address=address) for name, address in wanted.networks.items()
+            }
+            first = dict(list(endpoints.items())[:1])
+            made = client.create_container(
+                wanted.image,
+                command=list(wanted.command) if wanted.command else None,
+                user=wanted.user,
+                environment=dict(wanted.env),
+                labels={TEMPORARY_LABEL: wanted.project},
+                host_config=host_config,
+                networking_config=client.create_networking_config(first) if first else None,
+            )["Id"]
+            try:
+                for name, address in list(wanted.networks.items())[1:]:
+                    client.connect_container_to_network(made, name, ipv4_address=address)
+                client.start(made)
+            except BaseException:
+                self.remove(made)
+                raise
+        return str(made)
+
+    def remove(self, container: str) -> None:
+        with explained(self.address, container), contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_container(container, force=True, v=True)
+
+    def remove_network(self, network: str) -> None:
+        with explained(self.address, network), contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_network(network)
+
+    def remove_volume(self, volume: str) -> None:
+        with explained(self.address, volume), contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_volume(volume, force=True)
+
+    def memory(self, container: str) -> int:
+        with explained(self.address, container):
+            used = self.client.stats(container, stream=False, one_shot=True).get("memory_stats", {})
+        detail = used.get("stats", {})
+        cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroup v1, v2
+        return int(max(0, used.get("usage", 0) - cache))
+
+    def free_disk(self) -> int | None:
+        with explained(self.address):
+            root = Path(self.client.info()["DockerRootDir"])
+        if self.address != SOCKET:
+            return None
+        try:
+            return shutil.disk_usage(root).free
+        except OSError:
+            return None
+
+
+class DockerStream(Generic[T]):
+    """`lab.engine.Stream` over one of the SDK's streams, each entry turned into a record."""
+
+    def __init__(self, stream: Any, record: Callable[[Any], T]) -> None:
+        self._stream = stream
+        self._record = record
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            for entry in self._stream:
+                yield self._record(entry)
+        except (OSError, ValueError, AttributeError, requests.RequestException):
+            return  # closed from another thread while it read
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, AttributeError, docker.errors.DockerException):
+            self._stream.close()
+
+
+class ExecTransport:
+    """The program's standard input and output over the engine's hijacked connection.
+
+    The engine multiplexes: each block has an eight-byte header, the stream (1 output, 2 error) and the length
+    (Engine API, "Attach to a container"). What the program writes to standard error is kept in `complaint`.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream  # keeps the response, and so the connection, alive
+        self._socket = getattr(stream, "_sock", stream)
+        self._socket.settimeout(None)
+        self._left = 0
+        self.complaint = b""
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        """At most `size` bytes of standard output; empty at its end."""
+        while not self._left:
+            header = self._exactly(8)
+            if not header:
+                return b""
+            kind, length = struct.unpack(">BxxxL", header)
+            if kind == 2:
+                self.complaint += self._exactly(length)
+            else:
+                self._left = length
+        data = bytes(self._socket.recv(min(size, self._left)))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(2)
+        self._stream.close()
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            chunk = self._socket.recv(size - len(data))
+            if not chunk:
+                return b""
+            data += chunk
+        return data
+
+
+_CAUSES: Sequence[tuple[str, str, str]] = (
+    # What the error's text has, what the lab says, what to do.
+    (
+        r"PermissionError|permission denied.*docker\.sock",
+        "no right to use the engine's socket ({address})",
+        "Join its group: sudo usermod -aG docker $USER, then log in again (or run as root).",
+    ),
+    (
+        r"FileNotFoundError|ConnectionRefusedError|No such file|Connection refused|Name or service not known"
+        r"|NameResolutionError|Host is down|timed out|not supported URL scheme",
+        "no engine answers at {address}",
+        "Start it: sudo systemctl start docker (without systemd: sudo service docker start, or sudo dockerd &).",
+    ),
+    (
+        r"no space left on device|disk quota exceeded",
+        "the engine's disk is full: {text}",
+        "Make room where the engine keeps its data: docker system df shows what fills it, make clean removes the lab's.",
+    ),
+    (
+        r"Pool overlaps|pool overlaps",
+        "a subnet of the lab overlaps with another network of the engine: {text}",
+        "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
+    ),
+    (
+        r"No such container|is not running|is paused|No such exec|Container .* is restarting",
+        "{what} does not run: {text}",
+        "lab status shows the hosts; lab up starts those that are down.",
+    ),
+    (
+        r"No such image|not found: manifest|pull access denied|repository does not exist",
+        "no image {what}: {text}",
+        "lab up builds the lab's images.",
+    ),
+)
+
+_HOST_CAUSE = 4
+"""Index in `_CAUSES` of the one that is a host's fault and not the machine's."""
+
+
+@contextlib.contextmanager
+def explained(address: str, what: str = "") -> Iterator[None]:
+    """Turn what the SDK raises into the lab's errors, told by `_CAUSES`."""
+    try:
+        yield
+    except LabError:
+        raise
+    except docker.errors.NotFound as error:
+        if what and "No such image" not in str(error):
+            raise HostError(
+                f"{_short(what)} is gone: {_text(error)}", "lab status shows the hosts; lab up starts those that are down."
+            ) from error
+        raise _explanation(error, address, what) from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise _explanation(error, address, what) from error
+
+
+def _explanation(error: Exception, address: str, what: str) -> LabError:
+    seen = f"{type(error).__name__} {error!r} {error}"
+    for index, (pattern, cause, remedy) in enumerate(_CAUSES):
+        if re.search(pattern, seen):
+            kind = HostError if index == _HOST_CAUSE else MachineError
+            return kind(cause.format(address=address, what=_short(what), text=_text(error)), remedy)
+    return MachineError(f"the engine at {address} refused: {_text(error)}", "lab doctor looks at the whole machine.")
+
+
+def _text(error: Exception) -> str:
+    """The engine's own sentence, without the SDK's wrapping."""
+    return " ".join(str(getattr(error, "explanation", None) or error).split())
+
+
+def _short(what: str) -> str:
+    return what[:12] if re.fullmatch(r"[0-9a-f]{64}", what) else what
+
+
+def _numbers(api: str) -> tuple[int, int]:
+    major, _, minor = api.partition(".")
+    return int(major), int(minor)
+
+
+def _event(entry: Mapping[str, Any]) -> Event:
+    actor = entry.get("Actor", {})
+    return Event(actor.get("ID", ""), entry.get("Action", ""), actor.get("Attributes", {}))
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    status = entry.get("Status", "")
+    health = re.search(r"\((?:health: )?(starting|healthy|unhealthy)\)", status)
+    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
+    return Container(
+        id=entry["Id"],
+        name=(entry["Names"] or ["/?"])[0].lstrip("/"),
+        image=entry["Image"],
+        image_id=entry["ImageID"],
+        state=entry["State"],
+        health=health.group(1) if health else "",
+        labels=entry.get("Labels") or {},
+        addresses={name: network["IPAddress"] for name, network in networks.items() if network.get("IPAddress")},
+        status=status,
+    )
