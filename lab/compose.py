@@ -32,7 +32,9 @@ Say = Callable[[str], None]
 def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The words that run Compose. Found by looking, since running each to ask its version takes half a second."""
     path = environment.get("PATH")
-    own_plugins = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/")) / ".docker") / "cli-plugins"
+    own_plugins = (
+        Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/")) / ".docker") / "cli-plugins"
+    )
     folders = [own_plugins, *map(Path, PLUGIN_FOLDERS)]
     docker = shutil.which("docker", path=path)
     if docker and any(os.access(folder / "docker-compose", os.X_OK) for folder in folders):
@@ -149,7 +151,7 @@ _CAUSES = (
         "Check the network of the engine's machine (proxy, DNS), then run the command again; what was built is kept.",
     ),
     (
-        r"permission denied while trying to connect|Cannot connect to the Docker daemon|Couldn't connect to Docker daemon",
+        r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker",
         "Compose cannot reach the engine",
         "lab doctor says why.",
     ),
@@ -163,4 +165,6 @@ def explain_failure(command: str, lines: Sequence[str]) -> MachineError:
         if match := re.search(pattern, text):
             return MachineError(cause.format(**match.groupdict()), remedy.format(**match.groupdict()))
     last = [line.strip() for line in lines if line.strip()][-3:]
-    return MachineError(f"{command} failed: {' | '.join(last) or 'it printed nothing'}", "lab doctor looks at the machine.")
+    return MachineError(
+        f"{command} failed: {' | '.join(last) or 'it printed nothing'}", "lab doctor looks at the machine."
+    )

@@ -1,6 +1,6 @@
 """The real engine, by the Docker SDK.
 
-One table (`_CAUSES`) maps the SDK's and the socket's errors to the lab's own, so that no other error leaves this module.
+One table (`_CAUSES`) maps the errors of the SDK and of the socket to the lab's own; no other leaves this module.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import docker
 import docker.errors
+import docker.utils
 import requests
 
 from lab.engine import (
@@ -53,10 +54,10 @@ class DockerEngine:
         with explained(self.address):
             options = docker.utils.kwargs_from_env(environment=dict(self._environment))
             client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
-            api = _numbers(client._version)
+            api = _numbers(client.api_version)
             if api < OLDEST_API:
                 raise MachineError(
-                    f"the engine at {self.address} speaks API {client._version}; the lab needs "
+                    f"the engine at {self.address} speaks API {client.api_version}; the lab needs "
                     f"{'.'.join(map(str, OLDEST_API))} (Docker Engine 20.10)",
                     "Upgrade the engine: apt-get install docker.io, or your distribution's package.",
                 )
@@ -129,7 +130,9 @@ class DockerEngine:
                 auto_remove=False,
                 cap_drop=["ALL"],
                 cap_add=list(wanted.cap_add),
-                network_mode=f"container:{wanted.network_of}" if wanted.network_of else next(iter(wanted.networks), "none"),
+                network_mode=f"container:{wanted.network_of}"
+                if wanted.network_of
+                else next(iter(wanted.networks), "none"),
                 sysctls=dict(wanted.sysctls) or None,
                 extra_hosts=None if wanted.network_of else dict(wanted.hosts),
                 binds=[f"{source}:{place}" for source, place in wanted.volumes.items()],
@@ -270,7 +273,7 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
     (
         r"no space left on device|disk quota exceeded",
         "the engine's disk is full: {text}",
-        "Make room where the engine keeps its data: docker system df shows what fills it, make clean removes the lab's.",
+        "Make room: docker system df shows what fills it, make clean removes the lab's images.",
     ),
     (
         r"Pool overlaps|pool overlaps",
@@ -303,7 +306,8 @@ def explained(address: str, what: str = "") -> Iterator[None]:
     except docker.errors.NotFound as error:
         if what and "No such image" not in str(error):
             raise HostError(
-                f"{_short(what)} is gone: {_text(error)}", "lab status shows the hosts; lab up starts those that are down."
+                f"{_short(what)} is gone: {_text(error)}",
+                "lab status shows the hosts; lab up starts those that are down.",
             ) from error
         raise _explanation(error, address, what) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:

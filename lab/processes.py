@@ -15,8 +15,8 @@ from lab.waiting import Deadline
 OUTPUT_LIMIT = 64 << 20
 """Bytes of output that a `Process` keeps; a command that writes more is killed, and its waits raise CommandFailed."""
 
-KILL_SECONDS = 5.0
-"""How long a killed command is given to be seen dead."""
+KILL_SECONDS = 2.0
+"""How long a killed command is given to be seen dead; longer only where its host is paused, and it dies later."""
 
 _SHOWN = 300
 
@@ -104,12 +104,12 @@ class Process:
         with self._news:
             return bytes(self._output[STDERR])
 
-    def write(self, data: bytes, timeout: float = 10.0) -> None:
+    def write(self, data: bytes, timeout: float | None = 10.0) -> None:
         """Send bytes to its standard input.
 
         Raises CommandError when it has ended, CommandTimeout when it leaves too much unread for `timeout` seconds.
         """
-        self._remote.write(data, Deadline.after(timeout))
+        self._remote.write(data, None if timeout is None else Deadline.after(timeout))
 
     def close_stdin(self) -> None:
         """End its standard input; no matter if it has ended."""

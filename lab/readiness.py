@@ -17,7 +17,7 @@ from lab.waiting import Deadline
 
 PROBE_SECONDS = 5.0
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
-"""Seconds between two probes of a host that is not ready yet; the wait doubles, and an event of the host cuts it short."""
+"""Seconds between two probes of a host that is not ready; the wait doubles, and an event of the host cuts it short."""
 
 Probe = Callable[[Container, Sequence[str], float], Completed]
 """Run an argument list in a container within so many seconds."""
@@ -87,7 +87,9 @@ def _wait(engine: Engine, container: Container, probe: Probe, deadline: Deadline
         except HostError as error:
             answer = error.cause
             if watch.died(container.id) or _ended(engine, container):
-                raise HostError(f"{container.name} ended: {last_words(engine, container)}", remedy(container)) from error
+                raise HostError(
+                    f"{container.name} ended: {last_words(engine, container)}", remedy(container)
+                ) from error
         if deadline.passed:
             raise HostError(
                 f"{container.name} is not healthy: its check says {_one_line(answer)}; its log ends with: "

@@ -39,7 +39,8 @@ class Settings:
         text = self.variables.get("LAB_PEERS") or "1"
         if not text.isdecimal() or int(text) > LARGEST_PEERS:
             raise UsageError(
-                f"LAB_PEERS is {text!r}", f"Set it to a whole number from 0 to {LARGEST_PEERS}, in {self.root / '.env'}."
+                f"LAB_PEERS is {text!r}",
+                f"Set it to a whole number from 0 to {LARGEST_PEERS}, in {self.root / '.env'}.",
             )
         return int(text)
 

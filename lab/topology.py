@@ -74,9 +74,12 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
     """The topology of a Compose file, with `${NAME:-default}` filled in as Compose does."""
     try:
         document = yaml.load(path.read_text(), Loader=_Loader)
-        services = {name: _service(name, entry or {}, variables, path.parent) for name, entry in document["services"].items()}
+        services = {
+            name: _service(name, entry or {}, variables, path.parent) for name, entry in document["services"].items()
+        }
         subnets = {
-            name: fill_in(entry["ipam"]["config"][0]["subnet"], variables) for name, entry in document["networks"].items()
+            name: fill_in(entry["ipam"]["config"][0]["subnet"], variables)
+            for name, entry in document["networks"].items()
         }
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UsageError(

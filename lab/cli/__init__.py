@@ -1,0 +1,72 @@
+"""The command line: one command a file, loaded when it is called, so that none pays for another's imports."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from lab.errors import LabError
+
+COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "doctor", "completion")
+"""In the order of `lab --help`; each is `command` in the module of its name, `exec` in `exec_`."""
+
+EXIT_CODES = """\b
+Exit codes: 0 done; 1 what was asked for failed; 2 wrong usage; 3 the machine or a host is not in order;
+130 interrupted. `lab exec` and `lab shell` give the command's own (124: it was ended at --timeout)."""
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lab.cli.{name}_" if name == "exec" else f"lab.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else f" Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx) from error
+
+
+@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="datagram-lab")
+def cli() -> None:
+    """A small internet of real hosts on this machine."""
+
+
+def main() -> None:
+    """Entry point of `lab`: no error of the lab's own ends in a traceback."""
+    try:
+        status = cli.main(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LabError as error:
+        click.echo(f"lab: {error.cause}", err=True)
+        if error.remedy:
+            click.echo(f"     {error.remedy}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("lab: interrupted; lab up goes on where it stopped, lab down takes everything away", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

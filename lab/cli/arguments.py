@@ -1,0 +1,46 @@
+"""What several commands take: host names with completion, `--json`, durations."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+class HostName(click.ParamType[str]):
+    """A host's name; the shell completes it from `compose.yaml`, without asking the engine."""
+
+    name = "host"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from lab import settings, topology
+        from lab.errors import LabError
+
+        try:
+            found = settings.load()
+            names = topology.read(found.root / "compose.yaml", found.variables).host_names()
+        except LabError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class Duration(click.ParamType[float]):
+    """`500ms`, `5s` or `2m`, as seconds; a bare number is refused, since nobody remembers its unit."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", value)
+        if not match:
+            self.fail(f"{value!r} is no duration; write 500ms, 5s or 2m", param, ctx)
+        return float(match[1]) * UNITS[match[2]]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")

@@ -1,0 +1,35 @@
+"""`lab doctor`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from lab import preflight
+from lab.cli.arguments import json_option
+from lab.lab import Lab
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command("doctor", short_help="Check whether this machine can carry the lab.")
+@json_option
+def command(as_json: bool) -> None:
+    """Check whether this machine can carry the lab: each check with ok, warn or fail, and what mends it.
+
+    Exit code 3 when a check fails.
+    """
+    with Lab() as lab:
+        findings = preflight.examine(lab.machine)
+    if as_json:
+        click.echo(json.dumps({"checks": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
+            click.echo(f"{level}  {finding.check:<9} {finding.text}")
+            if finding.remedy and finding.level != "ok":
+                click.echo(f"                → {finding.remedy}")
+    if any(finding.level == "fail" for finding in findings):
+        raise click.exceptions.Exit(3)

@@ -1,0 +1,93 @@
+"""`lab exec`."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from types import FrameType
+
+import click
+
+from lab.cli.arguments import Duration, HostName
+from lab.errors import CommandError, CommandTimeout, HostError
+from lab.hostexec import STDOUT
+from lab.lab import Lab
+from lab.processes import Process
+
+
+@click.command("exec", short_help="Run a command on a host.", context_settings={"allow_interspersed_args": False})
+@click.option("-u", "--user", help="As this user of the host instead of its own.")
+@click.option("-e", "--env", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a variable for it.")
+@click.option("-w", "--workdir", help="Start it in this folder of the host.")
+@click.option("--timeout", type=Duration(), help="End it after this long: 500ms, 5s, 2m. Exit code 124.")
+@click.argument("host", type=HostName())
+@click.argument("words", metavar="[--] COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(
+    host: str,
+    words: tuple[str, ...],
+    user: str | None,
+    assignments: tuple[str, ...],
+    workdir: str | None,
+    timeout: float | None,
+) -> None:
+    """Run a command on a host: lab exec client -- nc -u ucserver 4444.
+
+    Standard input, output, error and the exit code are the command's own, to the byte. Ctrl-C goes to the command;
+    when lab itself ends, for whatever reason, so does all that it started there.
+    """
+    env = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{assignment!r} is no NAME=VALUE", param_hint="--env")
+        env[name] = value
+    with Lab() as lab, lab.host(host).start(words, user=user, env=env, cwd=workdir, collect=False) as process:
+        _hand_on_signals(process)
+        threading.Thread(target=_copy_input, args=(process,), name="stdin", daemon=True).start()
+        try:
+            _copy_output(process, timeout)
+        except CommandTimeout as error:
+            raise CommandTimeout(f"`{words[0]}` on {host} had not ended after {timeout:g} s and was ended") from error
+        done = process.wait()
+    raise click.exceptions.Exit(done.exit)
+
+
+def _hand_on_signals(process: Process) -> None:
+    """Ctrl-C and a polite end go to the command; its exit code then tells. A second one ends it for certain.
+
+    A thread does the sending: a signal may come while this very thread is in the middle of sending something else.
+    """
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.put(number)
+
+    def hand_on() -> None:
+        process.signal(signal.Signals(arrived.get()).name)
+        while arrived.get():
+            process.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+    threading.Thread(target=hand_on, name="signals", daemon=True).start()
+
+
+def _copy_input(process: Process) -> None:
+    try:
+        while data := os.read(0, 1 << 16):
+            process.write(data, timeout=None)
+        process.close_stdin()
+    except (CommandError, HostError):
+        return  # it ended without reading all of it
+    except OSError:
+        process.close_stdin()  # this process has no standard input
+
+
+def _copy_output(process: Process, timeout: float | None) -> None:
+    for stream, data in process.chunks(timeout):
+        target = sys.stdout.buffer if stream == STDOUT else sys.stderr.buffer
+        target.write(data)
+        target.flush()

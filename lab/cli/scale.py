@@ -1,0 +1,29 @@
+"""`lab scale`."""
+
+from __future__ import annotations
+
+import click
+
+from lab import progress
+from lab.errors import UsageError
+from lab.lab import Lab
+
+
+@click.command("scale", short_help="Change how many hosts a scalable service has.")
+@click.argument("wish", metavar="SERVICE=NUMBER")
+def command(wish: str) -> None:
+    """Change how many hosts a scalable service has: lab scale peer=4.
+
+    The article's own two peers (peer69, peer73) are not counted. The next lab up goes back to LAB_PEERS.
+    """
+    service, _, number = wish.partition("=")
+    if not number.isdecimal():
+        raise UsageError(f"{wish!r} is no SERVICE=NUMBER", "Such as: lab scale peer=4")
+    telling = progress.for_standard_error()
+    with Lab() as lab:
+        try:
+            hosts = lab.scale(service, int(number), telling)
+        finally:
+            telling.close()
+        for host in hosts:
+            click.echo(f"{host.name}  {host.address}")

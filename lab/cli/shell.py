@@ -1,0 +1,28 @@
+"""`lab shell`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import click
+
+from lab.cli.arguments import HostName
+from lab.errors import MachineError
+from lab.lab import Lab
+
+
+@click.command("shell", short_help="Open a shell on a host.")
+@click.option("-u", "--user", help="As this user of the host instead of its own.")
+@click.argument("host", type=HostName())
+def command(host: str, user: str | None) -> None:
+    """Open a shell on a host, on this terminal; exit or Ctrl-D ends it. The terminal is the docker command's."""
+    with Lab() as lab:
+        container = lab.host(host).id
+    docker = shutil.which("docker")
+    if docker is None:
+        raise MachineError("no docker command, which lends lab shell its terminal", "lab exec HOST -- sh needs none.")
+    terminal = ["-t"] if sys.stdin.isatty() else []
+    words = [docker, "exec", "-i", *terminal, *(["-u", user] if user else []), container, "bash"]
+    os.execv(docker, words)

@@ -1,0 +1,40 @@
+"""The table of hosts, for `lab up` and `lab status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lab.lab import HostStatus
+
+COLOURS = {"healthy": "green", "running": "green", "starting": "yellow", "paused": "yellow", "down": "dim"}
+
+
+def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = None) -> None:
+    """One row a host; with `memory` (bytes by host) a column for it. Without a terminal, rows are never cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("host", "role", "address", "state"):
+        table.add_column(heading, no_wrap=True)
+    if memory is not None:
+        table.add_column("memory", justify="right", no_wrap=True)
+    table.add_column("try", overflow="fold")
+    for host in hosts:
+        colour = COLOURS.get(host.state, "red")
+        row = [host.name, host.role, _addresses(host.addresses), f"[{colour}]{host.state}[/{colour}]"]
+        if memory is not None:
+            row.append(f"{memory[host.name] / 2**20:.1f} MiB" if host.name in memory else "")
+        table.add_row(*row, escape(host.attempt))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def _addresses(addresses: Mapping[str, str]) -> str:
+    if len(addresses) > 1:
+        return f"{len(addresses)} networks"
+    return next(iter(addresses.values()), "")

@@ -1,0 +1,31 @@
+"""`lab up`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lab import progress
+from lab.cli.arguments import json_option
+from lab.cli.table import print_hosts
+from lab.lab import Lab
+
+
+@click.command("up", short_help="Build what is missing, start every host, wait until all are healthy.")
+@json_option
+def command(as_json: bool) -> None:
+    """Build what is missing, start every host, and wait until each has passed its health check.
+
+    Run again, it changes nothing. Progress goes to standard error, the table of hosts to standard output.
+    """
+    telling = progress.for_standard_error()
+    with Lab() as lab:
+        try:
+            hosts = lab.up(telling)
+        finally:
+            telling.close()
+    if as_json:
+        click.echo(json.dumps({"hosts": [host.as_json() for host in hosts]}, indent=2))
+    else:
+        print_hosts(hosts)

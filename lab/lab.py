@@ -1,0 +1,334 @@
+"""The lab as a whole: up, down, its hosts and what state they are in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from types import TracebackType
+
+from lab import images, preflight
+from lab.compose import Compose
+from lab.engine import PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, TemporaryContainer
+from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
+from lab.hosts import Host
+from lab.progress import Progress, Silent
+from lab.sessions import Sessions
+from lab.settings import LARGEST_PEERS, Settings
+from lab.settings import load as load_settings
+from lab.topology import Service, Topology, read, replica_names
+
+READY_SECONDS = 90.0
+"""By then every host has passed its check; a busy machine with two cores takes five."""
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One row of `lab status`."""
+
+    name: str
+    role: str
+    state: str
+    """`healthy`, `starting`, `unhealthy`, `running` (has no check), `paused`, `exited`, `created` or `down`."""
+    addresses: Mapping[str, str]
+    """IPv4 address by network; of a host that is down, those it will have."""
+    attempt: str
+    """One line to type."""
+
+    def as_json(self) -> dict[str, object]:
+        record = asdict(self)
+        record["try"] = record.pop("attempt")
+        return record
+
+
+class Lab:
+    """One lab: a project folder and the engine that carries it. A context manager; `close` leaves the hosts running.
+
+    with Lab() as lab:
+        lab.up()
+        assert lab.host("client").run(["nc", "-u", "-w1", "ucserver", "4444"], input=b"hi").stdout == b"HI"
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, engine: Engine | None = None, compose: Compose | None = None
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.compose = compose or Compose(self.settings)
+        self._engine = engine
+
+    @cached_property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            from lab.docker_engine import DockerEngine
+
+            self._engine = DockerEngine(self.settings.variables)
+        return self._engine
+
+    @cached_property
+    def topology(self) -> Topology:
+        return read(self.settings.root / "compose.yaml", self.settings.variables)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(self.engine)
+
+    @property
+    def machine(self) -> preflight.Machine:
+        """The facts for `lab.preflight`, fresh."""
+        return preflight.Machine(self.engine, self.compose, self.settings, self.topology)
+
+    # Up and down
+
+    def up(self, progress: Progress | None = None) -> list[HostStatus]:
+        """Bring every host up and wait until each has passed its health check. Changes nothing that is in order."""
+        progress = progress or Silent()
+        with self.compose.locked(progress.step):
+            machine = self.machine
+            preflight.require(machine)
+            self._images_up(progress)
+            if not self._is_up(machine.own):
+                progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
+                self.compose.up(progress.detail)
+            containers = self._containers()
+            self._wait_ready(containers, progress)
+            self._remember(containers)
+        return self.status()
+
+    def down(self, progress: Progress | None = None) -> None:
+        """Take away every container, network and volume of the lab; what is gone already is no error."""
+        progress = progress or Silent()
+        progress.step("stopping the lab")
+        with self.compose.locked(progress.step):
+            self.sessions.close()
+            (self.settings.state / "up.json").unlink(missing_ok=True)
+            project = self.settings.project
+            for container in self.engine.containers():
+                if container.labels.get(TEMPORARY_LABEL) == project:
+                    self.engine.remove(container.id)
+            self.compose.down(progress.detail)
+            # What an interrupted Compose left behind, under names that it no longer knows.
+            for container in self._containers():
+                self.engine.remove(container.id)
+            for network in self.engine.networks():
+                if network.labels.get(PROJECT_LABEL) == project:
+                    self.engine.remove_network(network.id)
+            for volume in self.engine.volumes(project):
+                self.engine.remove_volume(volume)
+
+    def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
+        """Have `count` hosts of a scalable service, and return them when each is ready."""
+        progress = progress or Silent()
+        known = {name for name, entry in self.topology.services.items() if entry.replicas is not None}
+        if service not in known:
+            raise UsageError(f"{service!r} cannot be scaled", f"Scalable: {', '.join(sorted(known)) or 'none'}.")
+        if not 0 <= count <= LARGEST_PEERS:
+            raise UsageError(f"{count} {service}s asked for", f"Ask for 0 to {LARGEST_PEERS}.")
+        with self.compose.locked(progress.step):
+            progress.step(f"scaling {service} to {count}")
+            self.compose.up(progress.detail, {service: count})
+            own = [container for container in self._containers() if container.service == service]
+            self._wait_ready(own, progress)
+        return [self._host(container) for container in own]
+
+    # Hosts
+
+    def hosts(self) -> list[Host]:
+        """Every host that runs, in the order of `compose.yaml`."""
+        return [self._host(container) for container in self._containers() if container.state == "running"]
+
+    def host(self, name: str) -> Host:
+        """The running host of that name. A scalable service's only host also answers to the service's name."""
+        container = self.container_of(name)
+        if container.state not in ("running", "paused"):
+            raise NotRunning(
+                f"host {name} is not running ({container.status or container.state})",
+                f"lab up starts it; lab logs {name} shows its last words.",
+            )
+        return self._host(container)
+
+    def container_of(self, name: str) -> Container:
+        """The engine's record of a host, running or not; NotRunning if there is none, NoSuchHost for no host's name."""
+        containers = self._containers()
+        by_name = {self._name(container): container for container in containers}
+        if name in by_name:
+            return by_name[name]
+        replicas = [container for container in containers if container.service == name]
+        if len(replicas) == 1:
+            return replicas[0]
+        if replicas:
+            raise UsageError(
+                f"{name} is {len(replicas)} hosts", f"Name one of: {', '.join(map(self._name, replicas))}."
+            )
+        known = {*self.topology.host_names(), *by_name}
+        if name in known or name in {service.name for service in self.topology.hosts}:
+            raise NotRunning(f"host {name} is down", "lab up starts it.")
+        raise NoSuchHost(name, known)
+
+    def status(self) -> list[HostStatus]:
+        """Every host, running or not, in the order of `compose.yaml`."""
+        rows = []
+        by_name = {self._name(container): container for container in self._containers()}
+        counts: dict[str, int] = {"peer": self.settings.peers}
+        for container in by_name.values():
+            counts[container.service] = max(counts.get(container.service, 0), container.number)
+        for service in self.topology.hosts:
+            count = counts.get(service.name, service.replicas) if service.replicas is not None else None
+            for name in replica_names(service, count):
+                rows.append(self._status(name, service, by_name.get(name)))
+        return rows
+
+    @contextmanager
+    def container(
+        self,
+        image: str,
+        *,
+        networks: Sequence[str] | Mapping[str, str | None] = (),
+        command: Sequence[str] | None = None,
+        network_of: Host | None = None,
+        user: str | None = None,
+        cap_add: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        sysctls: Mapping[str, str] | None = None,
+        volumes: Mapping[str, str] | None = None,
+    ) -> Iterator[Host]:
+        """A host of one's own for the length of the block, on networks of the lab, or sharing those of another host.
+
+        `networks` names them, or maps each to a fixed address; `volumes` maps a volume of the lab to a place.
+        """
+        project = self.settings.project
+        addresses = dict(networks) if isinstance(networks, Mapping) else dict.fromkeys(networks)
+        made = self.engine.create(
+            TemporaryContainer(
+                image=image,
+                project=project,
+                command=command,
+                networks={f"{project}_{name}": address for name, address in addresses.items()},
+                network_of=network_of.id if network_of else None,
+                user=user,
+                cap_add=cap_add,
+                env=env or {},
+                sysctls={**NO_IPV6, **(sysctls or {})} if not network_of else {},
+                hosts=self._host_names(),
+                volumes={f"{project}_{name}": place for name, place in (volumes or {}).items()},
+            )
+        )
+        try:
+            record = next(container for container in self.engine.containers() if container.id == made)
+            yield Host(record.name, record, self.engine, self.sessions, project)
+        finally:
+            self.sessions.forget(made)
+            self.engine.remove(made)
+
+    def close(self) -> None:
+        """End the sessions and captures; the hosts go on."""
+        self.sessions.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Inside
+
+    def _images_up(self, progress: Progress) -> None:
+        stale = images.stale(self.store, self.topology, self.settings)
+        if not stale:
+            return
+        images.ensure_debian(self.store, source=self.settings.base, progress=progress)
+        for service in stale:
+            progress.step(f"building {service.image}")
+            self.compose.build([service.name], progress.detail)
+        images.remember(self.store, self.topology, self.settings)
+
+    def _containers(self) -> list[Container]:
+        """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""
+        order = {name: index for index, name in enumerate(self.topology.services)}
+        own = [container for container in self.engine.containers() if container.project == self.settings.project]
+        return sorted(own, key=lambda container: (order.get(container.service, len(order)), container.number))
+
+    def _name(self, container: Container) -> str:
+        service = self.topology.services.get(container.service)
+        scalable = service is not None and service.replicas is not None
+        return f"{container.service}-{container.number}" if scalable else container.service
+
+    def _host(self, container: Container) -> Host:
+        return Host(self._name(container), container, self.engine, self.sessions, self.settings.project)
+
+    def _host_names(self) -> dict[str, str]:
+        return {
+            service.name: address
+            for service in self.topology.hosts
+            for address in list(service.addresses.values())[:1]
+            if address
+        }
+
+    def _status(self, name: str, service: Service, container: Container | None) -> HostStatus:
+        planned = {network: address for network, address in service.addresses.items() if address}
+        if container is None:
+            return HostStatus(name, service.role, "down", planned, service.attempt)
+        state = (container.health or "running") if container.state == "running" else container.state
+        if state == "starting" and self._passes_check(container):
+            state = "healthy"
+        host = self._host(container)
+        addresses = {n.removeprefix(f"{host._project}_"): ip for n, ip in container.addresses.items()}
+        return HostStatus(name, service.role, state, addresses or planned, service.attempt)
+
+    def _passes_check(self, container: Container) -> bool:
+        """The check's outcome now, for the seconds until the engine runs it for the first time."""
+        try:
+            return self.sessions.probe(container, self.engine.health_command(container.id), 3.0).exit == 0
+        except LabError:
+            return False
+
+    def _wait_ready(self, containers: Sequence[Container], progress: Progress) -> None:
+        progress.step(f"waiting until {len(containers)} hosts pass their health checks")
+        dead = [container for container in containers if container.state not in ("running", "paused")]
+        if dead:
+            from lab.readiness import last_words, remedy
+
+            raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
+        fresh = [container for container in containers if container.health in ("starting", "unhealthy")]
+        self.sessions.wait_ready(fresh, READY_SECONDS, lambda container: progress.detail(self._name(container)))
+
+    def _fingerprint(self) -> str:
+        """What decides how the containers are made: the Compose file and all that can be filled into it."""
+        digest = hashlib.sha256((self.settings.root / "compose.yaml").read_bytes())
+        for name, value in sorted(self.settings.variables.items()):
+            if name.startswith(("LAB_", "COMPOSE_")):
+                digest.update(f"{name}={value}\0".encode())
+        return digest.hexdigest()
+
+    def _is_up(self, containers: Sequence[Container]) -> bool:
+        """Whether these are exactly the containers that the last `up` left, all running, from the images of today."""
+        try:
+            remembered = json.loads((self.settings.state / "up.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return (
+            remembered.get("fingerprint") == self._fingerprint()
+            and remembered.get("containers") == sorted(container.id for container in containers)
+            and all(container.state == "running" for container in containers)
+            and all(self.store.id_of(container.image) == container.image_id for container in containers)
+        )
+
+    def _remember(self, containers: Sequence[Container]) -> None:
+        record = {"fingerprint": self._fingerprint(), "containers": sorted(container.id for container in containers)}
+        path = self.settings.state / "up.json"
+        partial = path.with_suffix(".new")
+        partial.write_text(json.dumps(record))
+        partial.replace(path)
+
+    @cached_property
+    def store(self) -> images.ImageStore:
+        from lab.image_store import DockerImageStore
+
+        return DockerImageStore(self.engine)
+
+
+NO_IPV6 = {f"net.ipv6.conf.{scope}.disable_ipv6": "1" for scope in ("all", "default", "lo")}

@@ -1,0 +1,79 @@
+"""What a `Lab` keeps open into its hosts: one session per host and user, one sniffer per watched host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from lab import readiness
+from lab.engine import Container, Engine, TemporaryContainer
+from lab.errors import HostError
+from lab.hostexec import PROGRAM, Session
+from lab.processes import Completed, Process
+from lab.waiting import Deadline
+
+SNIFFER_IMAGE = "datagram-lab/client"
+
+
+class Sessions:
+    """Opens at first use, again after a host was restarted; `close` ends everything it opened. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._open: dict[tuple[str, str | None], Session] = {}
+        self._sniffers: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def open(self, container: str, user: str | None = None, name: str = "") -> Session:
+        """The session of this user in this container; errors call the host by `name`."""
+        with self._lock:
+            session = self._open.get((container, user))
+        if session is None or not session.alive:
+            session = Session(self._engine.open_exec(container, [PROGRAM], user), name or container[:12])
+            with self._lock:
+                self._open[container, user] = session
+        return session
+
+    def probe(self, container: Container, command: Sequence[str], seconds: float) -> Completed:
+        """Run a host's health check once."""
+        with Process(self.open(container.id, name=container.service).start(command)) as process:
+            return process.communicate(timeout=seconds)
+
+    def wait_ready(
+        self, containers: Sequence[Container], timeout: float, say: Callable[[Container], None] = lambda _: None
+    ) -> None:
+        readiness.wait_until_ready(self._engine, containers, self.probe, Deadline.after(timeout), say)
+
+    def sniffer(self, container: str, project: str, name: str) -> Session:
+        """A session, as root with NET_RAW, in a container of our own that shares this one's network."""
+        with self._lock:
+            sniffer = self._sniffers.get(container)
+        if sniffer is not None:
+            try:
+                return self.open(sniffer, "root", name)
+            except HostError:  # its host was restarted, and took the network they shared away
+                self._engine.remove(sniffer)
+        sniffer = self._engine.create(
+            TemporaryContainer(
+                SNIFFER_IMAGE, project, ["sleep", "infinity"], network_of=container, user="root", cap_add=["NET_RAW"]
+            )
+        )
+        with self._lock:
+            self._sniffers[container] = sniffer
+        return self.open(sniffer, "root", name)
+
+    def forget(self, container: str) -> None:
+        """End what is open into a container that is going away."""
+        with self._lock:
+            gone = [key for key in self._open if key[0] == container]
+            sessions = [self._open.pop(key) for key in gone]
+            sniffer = self._sniffers.pop(container, None)
+        for session in sessions:
+            session.close()
+        if sniffer is not None:
+            self.forget(sniffer)
+            self._engine.remove(sniffer)
+
+    def close(self) -> None:
+        for container in {key[0] for key in self._open} | set(self._sniffers):
+            self.forget(container)
