@@ -82,7 +82,9 @@ class Capture:
         return hits[0]
 
     def __enter__(self) -> Capture:
-        words = ["tcpdump", "-i", self._interface, "-U", "--immediate-mode", "-s", "0", "-w", "-"]
+        import scapy.layers.all  # noqa: F401 - tells scapy the layers before the reader meets a packet
+
+        words = ["tcpdump", "-i", self._interface, "-U", "--immediate-mode", "-w", "-"]
         if self._filter:
             words.append(f"({self._filter}) or ether proto {MARKER_TYPE:#x}")
         self._process = Process(self._session.start(words), collect=False)

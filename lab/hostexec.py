@@ -74,8 +74,9 @@ def run_payload(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: 
         raise UsageError(f"a NUL character cannot be passed to a command: {words!r}")
     strings = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
     if len(strings) + _RUN.size > MAX_PAYLOAD or len(words) > 1 << 14:
-        raise ValueError(
-            f"{len(words)} words of {len(strings)} bytes; a host takes 16,383 of {MAX_PAYLOAD} bytes in all"
+        raise UsageError(
+            f"the command has {len(words)} words of {len(strings)} bytes in all; a host takes 16,383 of {MAX_PAYLOAD}",
+            "Pass large data on standard input.",
         )
     return _RUN.pack(OUTPUT_WINDOW, len(argv), len(environment)) + strings
 

@@ -55,7 +55,12 @@ class Sessions:
                 self._engine.remove(sniffer)
         sniffer = self._engine.create(
             TemporaryContainer(
-                SNIFFER_IMAGE, project, ["sleep", "infinity"], network_of=container, user="root", cap_add=["NET_RAW"]
+                SNIFFER_IMAGE,
+                project,
+                ["sleep", "infinity"],
+                network_of=container,
+                user="root",
+                cap_add=["NET_RAW", "SETUID", "SETGID"],  # tcpdump itself gives root up
             )
         )
         with self._lock:
