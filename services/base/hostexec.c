@@ -28,7 +28,6 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -74,27 +73,33 @@ static int64_t now_ms(void) {
     return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
 }
 
-/* Signals every process of the command's session; returns how many there are that are not zombies.
- * The group alone would miss what moved to a group of its own (timeout(1), a shell's jobs). */
-static int signal_session(const struct command *c, int signal_number) {
+static bool leads(const struct command *c, pid_t session) {
+    for (struct command *d = commands; !c && d < commands + MAX_COMMANDS; d++)
+        if (d->pid == session) return true;
+    return c && c->pid == session;
+}
+
+/* Signals every process of a command's session, or of all commands' (NULL); returns how many were alive.
+ * The process group alone would miss what moved to a group of its own (timeout(1), a shell's jobs). */
+static int signal_session(const struct command *only, int signal_number) {
     int alive = 0;
     DIR *proc = opendir("/proc");
-    if (signal_number == SIGKILL || !proc) kill(-c->pid, signal_number);
+    for (struct command *c = commands; !proc && c < commands + MAX_COMMANDS; c++)
+        if (c->pid && leads(only, c->pid)) kill(-c->pid, signal_number);
     for (struct dirent *entry; proc && (entry = readdir(proc));) {
-        char path[300], stat[512], *end;
-        if (!isdigit((unsigned char)entry->d_name[0])) continue;
+        char path[300], stat[512], *end, state;
+        pid_t pid = atoi(entry->d_name), session;
+        if (pid <= 0) continue;
         snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) continue;
         ssize_t n = read(fd, stat, sizeof stat - 1);
         close(fd);
         stat[n > 0 ? n : 0] = '\0';
-        char state;
-        int session;
         if (!(end = strrchr(stat, ')')) || sscanf(end, ") %c %*d %*d %d", &state, &session) != 2) continue;
-        if (session != c->pid || state == 'Z' || state == 'X') continue;
+        if (state == 'Z' || state == 'X' || session == 0 || !leads(only, session)) continue;
         alive++;
-        kill(atoi(entry->d_name), signal_number);
+        kill(pid, signal_number);
     }
     if (proc) closedir(proc);
     return alive;
@@ -102,18 +107,9 @@ static int signal_session(const struct command *c, int signal_number) {
 
 /* Ends this program, and before that every command still running. */
 static _Noreturn void end(int code) {
-    int alive = 0;
-    for (struct command *c = commands; c < commands + MAX_COMMANDS; c++)
-        if (c->pid) alive += signal_session(c, SIGTERM);
-    for (int64_t deadline = now_ms() + GRACE_MS; alive && now_ms() < deadline;) {
-        poll(NULL, 0, 5);
-        alive = 0;
-        for (struct command *c = commands; c < commands + MAX_COMMANDS; c++)
-            if (c->pid) alive += signal_session(c, 0);
-    }
-    for (struct command *c = commands; c < commands + MAX_COMMANDS; c++)
-        for (int tries = 0; c->pid && tries < 10 && signal_session(c, SIGKILL); tries++)  /* it may fork meanwhile */
-            poll(NULL, 0, 1);
+    int64_t deadline = now_ms() + GRACE_MS;
+    for (int sent = SIGTERM; signal_session(NULL, sent) && now_ms() < deadline; sent = 0) poll(NULL, 0, 5);
+    for (int tries = 0; tries < 10 && signal_session(NULL, SIGKILL); tries++) poll(NULL, 0, 1);  /* some may fork */
     exit(code);
 }
 
