@@ -1,0 +1,416 @@
+"""The programs of services/unixsock, and what the article says of Unix-domain sockets, on this machine's own kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib.util
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lab.waiting import Deadline, poll
+
+PROGRAMS = Path(__file__).parents[3] / "services" / "unixsock"
+SECONDS = 10
+
+Serve = Callable[..., subprocess.Popen[str]]
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PROGRAMS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+socketpairs = load("socketpairs")
+
+
+def finished(program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, PROGRAMS / f"{program}.py", *words],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def ask(address: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return finished("unixclient", address, *words)
+
+
+def next_line(server: subprocess.Popen[str]) -> str:
+    assert server.stdout is not None
+    return server.stdout.readline().rstrip()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers, and returns each when it is ready."""
+    with contextlib.ExitStack() as on_exit:
+
+        def start(*words: str) -> subprocess.Popen[str]:
+            server = subprocess.Popen(
+                [sys.executable, PROGRAMS / "unixserver.py", *words], stdout=subprocess.PIPE, text=True
+            )
+            on_exit.enter_context(server)
+            on_exit.callback(server.kill)
+            assert next_line(server).startswith("ready ")
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A free name for a socket."""
+    return tmp_path / "s"
+
+
+def stale(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Leave behind what a killed server leaves."""
+    with socket.socket(socket.AF_UNIX, kind) as gone:
+        gone.bind(str(path))
+
+
+# The article's claims
+
+
+def test_a_socketpair_is_bidirectional_a_pipe_is_not() -> None:
+    both_ways = {kind: socketpairs.examine(kind).both_ways for kind in socketpairs.KINDS}
+    assert both_ways == {"stream": True, "datagram": True, "seqpacket": True, "pipe": False}
+    assert socketpairs.examine("pipe").seen["the other way"] == "EBADF"
+
+
+def test_both_stream_and_datagram_socketpairs_can_be_created_a_pipe_is_stream_only() -> None:
+    boundaries = {kind: socketpairs.examine(kind).seen["after one, two"] for kind in socketpairs.KINDS}
+    assert boundaries == {
+        "stream": "onetwo, EAGAIN",
+        "datagram": "one, two",
+        "seqpacket": "one, two",
+        "pipe": "onetwo, EAGAIN",
+    }
+
+
+def test_there_is_no_command_for_creating_a_named_socket_analogous_to_mkfifo(path: Path) -> None:
+    made = subprocess.run(["mknod", path, "s"], capture_output=True, timeout=SECONDS, check=False)
+    assert made.returncode != 0
+    assert not path.exists()
+    subprocess.run(["mkfifo", path], timeout=SECONDS, check=True)
+    assert path.is_fifo()
+
+
+def test_the_server_creates_the_socket_and_binds_the_name_the_client_needs_to_know_the_name(
+    path: Path, serve: Serve
+) -> None:
+    assert "No such file or directory" in ask(f"stream:{path}", "x").stderr
+    assert not path.exists(), "a client made it"
+    serve(f"stream:{path}")
+    assert path.is_socket()
+    assert ask(f"stream:{path}", "hello").stdout == "HELLO\n"
+    assert "No such file or directory" in ask(f"stream:{path}2", "hello").stderr
+
+
+def test_you_can_find_them_with_find_type_s_but_not_the_abstract_ones(path: Path, serve: Serve) -> None:
+    abstract = f"@test-{os.getpid()}-find"
+    serve(f"stream:{path}", f"stream:{abstract}")
+    (path.parent / "plain").touch()
+    found = subprocess.run(["find", path.parent, "-type", "s"], capture_output=True, text=True, timeout=SECONDS)
+    assert found.stdout == f"{path}\n"
+    names = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()]
+    assert abstract in names
+
+
+# Pairs
+
+
+def test_end_of_file_is_told_by_all_but_the_datagram_pair() -> None:
+    told = {kind: socketpairs.examine(kind).tells_end_of_file for kind in socketpairs.KINDS}
+    assert told == {"stream": True, "datagram": False, "seqpacket": True, "pipe": True}
+
+
+def test_a_short_read_loses_the_rest_where_boundaries_are_kept() -> None:
+    after = {kind: socketpairs.examine(kind).seen["a read of 4 of 10, then the next"] for kind in socketpairs.KINDS}
+    assert after == {
+        "stream": "0123, 456789",
+        "datagram": "0123, EAGAIN",
+        "seqpacket": "0123, EAGAIN",
+        "pipe": "0123, 456789",
+    }
+
+
+def test_the_internet_domain_has_no_socketpairs() -> None:
+    assert socketpairs.inet_pair() == "EOPNOTSUPP"
+
+
+def test_the_table_has_a_row_for_each_kind_and_the_json_the_same_findings() -> None:
+    table = finished("socketpairs").stdout
+    for kind in socketpairs.KINDS:
+        assert f"\n{kind} " in table
+    assert '"kind": "datagram", "both_ways": true, "keeps_boundaries": true' in finished("socketpairs", "--json").stdout
+    assert finished("socketpairs", "--xml").returncode == 100
+
+
+# Names
+
+
+def test_a_name_is_taken_once_and_the_second_server_says_so(path: Path, serve: Serve) -> None:
+    serve(f"stream:{path}")
+    second = finished("unixserver", f"stream:{path}")
+    assert second.returncode == 111
+    assert "Address already in use: another server has this name" in second.stderr
+    assert ask(f"stream:{path}", "still there").stdout == "STILL THERE\n"
+
+
+def test_a_live_server_of_another_type_keeps_its_name(path: Path, serve: Serve) -> None:
+    serve(f"dgram:{path}")
+    assert finished("unixserver", f"stream:{path}").returncode == 111
+    assert ask(f"dgram:{path}", "still there").stdout == "STILL THERE\n"
+
+
+def test_a_server_with_a_full_backlog_keeps_its_name(path: Path) -> None:
+    with contextlib.ExitStack() as on_exit:
+        busy = on_exit.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        on_exit.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+        probe = on_exit.enter_context(socket.socket(socket.AF_UNIX))
+        probe.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            probe.connect(str(path))
+        assert finished("unixserver", f"stream:{path}").returncode == 111
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["stream", "dgram", "seqpacket"])
+def test_what_a_killed_server_left_behind_is_refused_to_clients_and_replaced_by_the_next(
+    path: Path, serve: Serve, kind: str
+) -> None:
+    first = serve(f"{kind}:{path}")
+    first.kill()
+    first.wait(SECONDS)
+    assert path.is_socket()
+    assert "Connection refused" in ask(f"{kind}:{path}", "x").stderr
+    serve(f"{kind}:{path}")
+    assert ask(f"{kind}:{path}", "back").stdout == "BACK\n"
+
+
+def test_a_file_that_is_no_socket_is_never_removed(path: Path) -> None:
+    path.write_text("precious")
+    refused = finished("unixserver", f"stream:{path}")
+    assert refused.returncode == 100
+    assert "is not a socket" in refused.stderr
+    assert path.read_text() == "precious"
+
+
+def test_two_servers_that_start_at_once_cannot_both_replace_a_stale_name(path: Path) -> None:
+    stale(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    command = [sys.executable, str(PROGRAMS / "unixserver.py"), f"stream:{path}"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+
+    def both_wait() -> bool:
+        waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "-> FLOCK" in line]
+        return {str(server.pid) for server in both} <= {words[5] for words in waiting}
+
+    with both[0], both[1]:
+        assert poll(both_wait, Deadline.after(SECONDS)), "they do not wait for each other"
+        assert path.is_socket()
+        os.close(directory)
+        lines = [next_line(server) for server in both]  # `ready`, or nothing at the end of the refused one
+        assert sorted(line.startswith("ready") for line in lines) == [False, True]
+        loser = both[lines.index("")]
+        assert loser.wait(SECONDS) == 111
+        assert ask(f"stream:{path}", "one").stdout == "ONE\n"
+        for server in both:
+            server.kill()
+
+
+def test_the_names_go_with_the_server_but_not_one_that_is_another_s(tmp_path: Path, serve: Serve) -> None:
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    server = serve(f"stream:{kept}", f"dgram:{gone}")
+    kept.rename(tmp_path / "away")
+    stale(kept)
+    server.terminate()
+    assert server.wait(SECONDS) == 0
+    assert kept.is_socket()
+    assert not gone.exists()
+
+
+def test_an_abstract_name_goes_with_its_server_and_leaves_nothing_stale(serve: Serve) -> None:
+    address = f"stream:@test-{os.getpid()}-gone"
+    server = serve(address)
+    assert ask(address, "here").stdout == "HERE\n"
+    assert finished("unixserver", address).returncode == 111
+    server.kill()
+    server.wait(SECONDS)
+    assert "Connection refused" in ask(address, "here").stderr
+    serve(address)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stream:/nowhere/s"], "stream:/nowhere/s: No such file or directory"),
+        ([f"stream:/tmp/{'x' * 108}"], "path too long"),
+        (["tcp:/tmp/s"], "expected TYPE:PATH"),
+        (["stream:"], "expected TYPE:PATH"),
+        (["--mode", "999", "stream:/tmp/s"], "--mode"),
+        ([], "usage"),
+    ],
+)
+def test_what_no_retry_can_mend_exits_100_with_the_reason(words: list[str], said: str) -> None:
+    refused = finished("unixserver", *words)
+    assert refused.returncode == 100
+    assert said in refused.stderr
+
+
+# Talking
+
+
+@pytest.mark.parametrize("kind", ["stream", "dgram", "seqpacket"])
+def test_only_ascii_letters_are_upper_cased_line_by_line(path: Path, serve: Serve, kind: str) -> None:
+    serve(f"{kind}:{path}")
+    assert finished("unixclient", f"{kind}:{path}", text="stra\u00dfe\nmore\n").stdout == "STRA\u00dfE\nMORE\n"
+
+
+def test_a_big_message_comes_back_whole(path: Path, serve: Serve) -> None:
+    serve(f"stream:{path}")
+    assert finished("unixclient", f"stream:{path}", text="x" * 1_000_000).stdout == "X" * 1_000_000 + "\n"
+
+
+def test_the_kernel_tells_each_side_who_the_other_is(path: Path, serve: Serve) -> None:
+    server = serve(f"stream:{path}", f"dgram:{path}-d")
+    client = ask(f"stream:{path}", "-v", "x")
+    us = f"uid={os.getuid()} gid={os.getgid()}"
+    assert f"server {us} pid={server.pid}\n" in client.stderr
+    assert next_line(server).startswith(f"stream:{path} connected {us} pid=")
+    assert next_line(server).endswith("bytes=1 (end of file)")
+    ask(f"dgram:{path}-d", "x")
+    assert next_line(server).startswith(f"dgram:{path}-d datagram {us} pid=")
+
+
+def test_a_datagram_client_without_a_name_cannot_be_answered(path: Path, serve: Serve) -> None:
+    server = serve(f"dgram:{path}")
+    assert ask(f"dgram:{path}", "--from", "nobody", "x").returncode == 0
+    assert next_line(server).endswith("not answered: the sender has no name")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
+        assert nameless.getsockname() == ""
+
+
+def test_the_kernel_gives_an_abstract_name_to_who_asks_for_any(path: Path, serve: Serve) -> None:
+    serve(f"dgram:{path}")
+    client = ask(f"dgram:{path}", "-v", "--from", "auto", "hello")
+    assert client.stderr.startswith("our name: @")
+    assert client.stdout == "HELLO\n"
+    assert list(path.parent.iterdir()) == [path], "an abstract name is in no directory"
+
+
+def test_a_datagram_client_takes_its_own_name_away_again(path: Path, serve: Serve) -> None:
+    serve(f"dgram:{path}")
+    assert f"our name: {path.parent}/client-" in ask(f"dgram:{path}", "-v", "hello").stderr
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_datagram_socket_takes_one_more_than_the_queue_length_and_then_makes_the_sender_wait(path: Path) -> None:
+    queue = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
+        slow.bind(str(path))
+        assert ask(f"dgram:{path}", "--from", "nobody", "--fill", "x").stdout == f"{queue + 1}\n"
+        slow.recv(1)
+        assert ask(f"dgram:{path}", "--from", "nobody", "--fill", "x").stdout == "1\n"
+
+
+def test_a_client_waits_only_so_long(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        late = ask(f"stream:{path}", "-w", "0.1", "x")
+    assert late.returncode == 111
+    assert "no reply within 0.1 s" in late.stderr
+
+
+def test_the_server_survives_clients_that_vanish_and_answers_the_next(path: Path, serve: Serve) -> None:
+    server = serve(f"stream:{path}", f"dgram:{path}-d")
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as rude:
+            rude.connect(str(path))
+            rude.send(b"x" * 100_000)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as rude:
+        rude.bind(f"{path}-r")
+        rude.sendto(b"x", f"{path}-d")
+    assert ask(f"stream:{path}", "hello").stdout == "HELLO\n"
+    assert ask(f"dgram:{path}-d", "hello").stdout == "HELLO\n"
+    assert server.poll() is None
+
+
+def test_a_peer_s_name_is_logged_in_printable_characters(path: Path, serve: Serve) -> None:
+    server = serve(f"dgram:{path}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as rude:
+        rude.bind(b"\0\x1b[31m\nready")
+        rude.settimeout(SECONDS)
+        rude.sendto(b"x", str(path))
+        assert rude.recv(10) == b"X"
+    assert next_line(server).endswith(r"answered to @\x1b[31m\nready")
+
+
+def test_a_flood_is_counted_in_the_log_instead_of_told(path: Path, serve: Serve) -> None:
+    server = serve(f"dgram:{path}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood:
+        for _ in range(500):  # blocks when the server is behind: at most a few seconds' worth of lines
+            flood.sendto(b"x", str(path))
+    assert ask(f"dgram:{path}", "done").stdout == "DONE\n"
+    server.terminate()
+    assert server.stdout is not None
+    assert len(server.stdout.readlines()) < 400
+
+
+# Modes
+
+
+@pytest.mark.parametrize("mode", ["600", "666"])
+def test_the_socket_has_the_mode_that_was_asked_for(path: Path, serve: Serve, mode: str) -> None:
+    serve("--mode", mode, f"stream:{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
+
+
+def test_connecting_needs_the_right_to_write(path: Path, serve: Serve) -> None:
+    serve("--mode", "444", f"stream:{path}")
+    program = (
+        "import os, socket, sys\n"
+        "if os.getuid() == 0: os.setuid(1000)\n"  # root is never asked for a right
+        "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+        "except OSError as error: print(error.errno)\n"
+        "else: print('connected')\n"
+    )
+
+    def connects() -> str:
+        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=SECONDS)
+        return done.stdout.strip()
+
+    for directory in [path.parent, *path.parent.parents][:3]:  # pytest's own are for their owner only
+        directory.chmod(directory.stat().st_mode | 0o055)
+    assert connects() == str(errno.EACCES)
+    path.chmod(0o222)
+    assert connects() == "connected"
+
+
+def test_mknod_makes_a_name_that_nobody_answers(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o666)
+    assert path.is_socket()
+    with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(str(path))

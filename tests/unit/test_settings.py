@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from lab.errors import UsageError
+from lab.settings import Settings, find_root, load, read_env_file
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "compose.yaml").write_text("services: {}\nnetworks: {}\n")
+    (tmp_path / ".env").write_text("# a comment\nCOMPOSE_PROJECT_NAME=quoted\nLAB_PEERS='3'\n\nexport LAB_BASE=build\n")
+    return tmp_path
+
+
+def test_the_environment_wins_over_the_env_file(project: Path) -> None:
+    settings = load({"LAB_PEERS": "7"}, project)
+    assert settings.peers == 7
+    assert settings.project == "quoted"
+    assert settings.base == "build"
+
+
+def test_quotes_are_taken_off_a_value(project: Path) -> None:
+    assert read_env_file(project / ".env")["LAB_PEERS"] == "3"
+
+
+def test_the_project_is_found_from_a_folder_below_it(project: Path) -> None:
+    below = project / "services" / "deep"
+    below.mkdir()
+    assert find_root({}, below) == project.resolve()
+
+
+def test_lab_dir_names_the_project_from_anywhere(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert find_root({"LAB_DIR": str(project)}, elsewhere) == project.resolve()
+
+
+def test_a_lab_dir_without_a_lab_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no lab in .*looked for compose\.yaml"):
+        find_root({"LAB_DIR": str(tmp_path)}, tmp_path)
+
+
+def test_a_line_that_is_no_assignment_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GOOD=1\nno equals sign\n")
+    with pytest.raises(UsageError, match=r"\.env:2: expected NAME=value, found 'no equals sign'"):
+        read_env_file(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("text", ["-1", "many", "121", "1.5", " "])
+def test_a_number_of_peers_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="LAB_PEERS is"):
+        _ = Settings(Path("/nowhere"), {"LAB_PEERS": text}).peers
+
+
+def test_without_settings_the_defaults_hold() -> None:
+    settings = Settings(Path("/some/Folder"), {})
+    assert (settings.peers, settings.base, settings.project) == (1, "auto", "folder")

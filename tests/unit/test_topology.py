@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from lab.errors import UsageError
+from lab.topology import fill_in, read
+
+SMALL = """
+services:
+  base:
+    profiles: [images]
+    image: small/base
+    build: {context: services/base, target: base}
+  router:
+    image: small/router
+    build: services/router
+    labels: {lab.role: router, lab.try: ping it}
+    networks:
+      lan: {ipv4_address: "${NET:-10.0.0}.1"}
+  peer:
+    image: small/peer
+    deploy: {replicas: "${PEERS:-2}"}
+    networks: [lan]
+networks:
+  lan:
+    ipam:
+      config: [{subnet: "${NET:-10.0.0}.0/24"}]
+volumes:
+  logs:
+"""
+
+
+@pytest.fixture
+def compose_file(tmp_path: Path) -> Path:
+    path = tmp_path / "compose.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_defaults_fill_what_no_variable_gives(compose_file: Path) -> None:
+    topology = read(compose_file, {})
+    assert topology.services["router"].addresses == {"lan": "10.0.0.1"}
+    assert topology.subnets == {"lan": "10.0.0.0/24"}
+    assert topology.volumes == ("logs",)
+
+
+def test_variables_fill_addresses_and_subnets(compose_file: Path) -> None:
+    topology = read(compose_file, {"NET": "10.9.9", "PEERS": "3"})
+    assert topology.services["router"].addresses == {"lan": "10.9.9.1"}
+    assert topology.subnets == {"lan": "10.9.9.0/24"}
+    assert topology.services["peer"].replicas == 3
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert fill_in("${X:-d}", {"X": ""}) == "d"
+
+
+def test_a_shared_layer_is_no_host(compose_file: Path) -> None:
+    assert [service.name for service in read(compose_file, {}).hosts] == ["router", "peer"]
+
+
+def test_a_scalable_service_counts_its_hosts(compose_file: Path) -> None:
+    topology = read(compose_file, {})
+    assert topology.host_names() == ["router", "peer-1", "peer-2"]
+    assert topology.host_names({"peer": 0}) == ["router"]
+
+
+def test_build_contexts_are_absolute(compose_file: Path) -> None:
+    topology = read(compose_file, {})
+    assert topology.services["base"].build == compose_file.parent / "services/base"
+    assert topology.services["peer"].build is None
+
+
+@pytest.mark.parametrize("text", ["[", "services: 3\nnetworks: {}", "networks: {lan: {}}\nservices: {}", "a: b"])
+def test_what_is_no_compose_file_of_a_lab_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="is not a lab's Compose file"):
+        read(path, {})
+
+
+def test_the_projects_own_file_has_a_role_and_a_try_for_each_host() -> None:
+    topology = read(Path(__file__).parents[2] / "compose.yaml", {})
+    lacking = [service.name for service in topology.hosts if not (service.role and service.attempt)]
+    assert not lacking
