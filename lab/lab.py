@@ -53,11 +53,16 @@ class Lab:
     """
 
     def __init__(
-        self, settings: Settings | None = None, engine: Engine | None = None, compose: Compose | None = None
+        self,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+        compose: Compose | None = None,
+        store: images.ImageStore | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         self.compose = compose or Compose(self.settings)
         self._engine = engine
+        self._store = store
 
     @cached_property
     def engine(self) -> Engine:
@@ -66,6 +71,15 @@ class Lab:
 
             self._engine = DockerEngine(self.settings.variables)
         return self._engine
+
+    @cached_property
+    def store(self) -> images.ImageStore:
+        """The engine's images."""
+        if self._store is None:
+            from lab.image_store import DockerImageStore
+
+            self._store = DockerImageStore(self.settings.variables)
+        return self._store
 
     @cached_property
     def topology(self) -> Topology:
@@ -323,12 +337,5 @@ class Lab:
         partial = path.with_suffix(".new")
         partial.write_text(json.dumps(record))
         partial.replace(path)
-
-    @cached_property
-    def store(self) -> images.ImageStore:
-        from lab.image_store import DockerImageStore
-
-        return DockerImageStore(self.engine)
-
 
 NO_IPV6 = {f"net.ipv6.conf.{scope}.disable_ipv6": "1" for scope in ("all", "default", "lo")}

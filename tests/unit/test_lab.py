@@ -1,0 +1,212 @@
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.engine import TEMPORARY_LABEL, NetworkRecord
+from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
+from lab.lab import Lab
+from lab.settings import Settings
+from tests.unit.fake_engine import FakeEngine, container
+from tests.unit.test_topology import SMALL
+
+Say = Callable[[str], None]
+
+
+class FakeCompose:
+    """Does to the fake engine what Compose would do for `SMALL`."""
+
+    command = ("compose",)
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.calls: list[str] = []
+
+    @contextmanager
+    def locked(self, say: Say) -> Iterator[None]:
+        yield
+
+    def up(self, say: Say, scale: dict[str, int] | None = None) -> None:
+        self.calls.append(f"up {scale}" if scale else "up")
+        wanted = [container("router", addresses={"small_lan": "10.0.0.1"})]
+        wanted += [container("peer", number) for number in range(1, (scale or {}).get("peer", 2) + 1)]
+        present = {record.id for record in self.engine.records}
+        self.engine.records += [record for record in wanted if record.id not in present]
+
+    def down(self, say: Say) -> None:
+        self.calls.append("down")
+        self.engine.records = [record for record in self.engine.records if "stray" in record.name]
+
+
+class FakeStore:
+    def id_of(self, image: str) -> str | None:
+        return "sha256:1"
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    (tmp_path / "compose.yaml").write_text(SMALL)
+    (tmp_path / ".lab").mkdir()
+    settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})
+    made = Lab(settings, engine, FakeCompose(engine), FakeStore())  # type: ignore[arg-type]
+    monkeypatch.setattr(made, "_images_up", lambda progress: None)
+    return made
+
+
+def calls(lab: Lab) -> list[str]:
+    return lab.compose.calls  # type: ignore[attr-defined, no-any-return]
+
+
+def test_up_starts_the_hosts_and_tells_their_state(lab: Lab) -> None:
+    rows = lab.up()
+    assert [(row.name, row.state) for row in rows] == [
+        ("router", "healthy"),
+        ("peer-1", "healthy"),
+        ("peer-2", "healthy"),
+    ]
+    assert rows[0].addresses == {"lan": "10.0.0.1"}
+
+
+def test_a_second_up_does_not_call_compose(lab: Lab) -> None:
+    lab.up()
+    lab.up()
+    assert calls(lab) == ["up"]
+
+
+@pytest.mark.parametrize("harm", ["removed", "stopped", "file changed", "memory lost", "image changed"])
+def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, harm: str) -> None:
+    lab.up()
+    match harm:
+        case "removed":
+            engine.remove("id-peer-2")
+        case "stopped":
+            engine.change("small_router_1", state="exited")
+        case "file changed":
+            path = lab.settings.root / "compose.yaml"
+            path.write_text(path.read_text() + "# changed\n")
+        case "memory lost":
+            (lab.settings.state / "up.json").write_text("{half")
+        case "image changed":
+            engine.change("small_router_1", image_id="sha256:2")
+    if harm == "stopped":
+        with pytest.raises(HostError, match="router ended"):
+            lab.up()
+    else:
+        lab.up()
+    assert calls(lab) == ["up", "up"]
+
+
+def test_a_host_that_ended_is_named_with_its_last_words(lab: Lab, engine: FakeEngine) -> None:
+    engine.log_text = b"no such interface\n"
+    lab.up()
+    engine.change("small_router_1", state="exited")
+    with pytest.raises(HostError, match="router ended: no such interface") as caught:
+        lab.up()
+    assert "lab logs router" in caught.value.remedy
+
+
+def test_up_touches_nothing_when_a_check_fails(lab: Lab, engine: FakeEngine) -> None:
+    engine.network_records = [NetworkRecord("n", "office", ("10.0.0.0/16",))]
+    with pytest.raises(MachineError, match="overlaps"):
+        lab.up()
+    assert calls(lab) == []
+
+
+def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.records.append(container("sniffer", project="", labels={TEMPORARY_LABEL: "small"}))
+    engine.records.append(container("stray", id="stray"))
+    engine.records.append(container("neighbour", project="other"))
+    own = {"com.docker.compose.project": "small"}
+    engine.network_records = [NetworkRecord("n1", "small_lan", (), own), NetworkRecord("n2", "bridge", ())]
+    engine.volume_names = ["small_logs"]
+    engine.records = [record for record in engine.records if record.service != "neighbour"]
+    lab.down()
+    assert [record.name for record in engine.records] == []
+    assert [record.name for record in engine.network_records] == ["bridge"]
+    assert engine.volume_names == []
+    assert not (lab.settings.state / "up.json").exists()
+
+
+def test_down_twice_is_no_error(lab: Lab) -> None:
+    lab.down()
+    lab.down()
+
+
+def test_scale_adds_hosts_and_returns_them(lab: Lab) -> None:
+    lab.up()
+    assert [host.name for host in lab.scale("peer", 3)] == ["peer-1", "peer-2", "peer-3"]
+    assert calls(lab)[-1] == "up {'peer': 3}"
+
+
+@pytest.mark.parametrize(
+    ("service", "count", "message"),
+    [
+        ("router", 2, "'router' cannot be scaled\nScalable: peer"),
+        ("peer", 121, "121 peers asked for\nAsk for 0 to 120"),
+        ("peer", -1, "-1 peers asked for"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_refused(lab: Lab, service: str, count: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        lab.scale(service, count)
+    assert calls(lab) == []
+
+
+def test_a_near_miss_is_named(lab: Lab) -> None:
+    lab.up()
+    with pytest.raises(NoSuchHost) as caught:
+        lab.host("ruter")
+    assert caught.value.cause == 'no host "ruter"; did you mean router?'
+    assert caught.value.exit_code == 2
+
+
+def test_a_host_that_is_down_is_told_from_one_that_is_not_known(lab: Lab) -> None:
+    with pytest.raises(NotRunning, match="host router is down\nlab up starts it"):
+        lab.host("router")
+
+
+def test_a_host_that_has_ended_is_told_with_the_engines_words(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.change("small_router_1", state="exited")
+    with pytest.raises(NotRunning, match=r"router is not running \(Up 3 seconds\)"):
+        lab.host("router")
+
+
+def test_the_name_of_a_scaled_service_is_ambiguous_with_several(lab: Lab) -> None:
+    lab.up()
+    with pytest.raises(UsageError, match="peer is 2 hosts\nName one of: peer-1, peer-2"):
+        lab.host("peer")
+    assert lab.host("peer-2").name == "peer-2"
+
+
+def test_the_name_of_a_scaled_service_means_its_only_host(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.remove("id-peer-2")
+    assert lab.host("peer").name == "peer-1"
+
+
+def test_a_host_that_is_down_has_its_row_with_the_address_it_will_have(lab: Lab) -> None:
+    row = lab.status()[0]
+    assert (row.name, row.state, row.addresses) == ("router", "down", {"lan": "10.0.0.1"})
+    assert json.loads(json.dumps(row.as_json()))["try"] == "ping it"
+
+
+def test_a_paused_host_says_so(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.change("small_router_1", state="paused")
+    assert lab.status()[0].state == "paused"
+
+
+def test_a_container_of_ones_own_is_removed_after_an_error_too(lab: Lab, engine: FakeEngine) -> None:
+    with pytest.raises(RuntimeError, match="oops"), lab.container("image", networks=["lan"]):
+        assert engine.records[-1].labels[TEMPORARY_LABEL] == "small"
+        raise RuntimeError("oops")
+    assert engine.records == []
