@@ -66,6 +66,7 @@ static struct command {
 
 static char in[HEADER + MAX_PAYLOAD], out[OUT_SIZE];
 static size_t in_length, out_length;
+static size_t turn;                /* the slot whose output is read first in the next round, so that none starves */
 
 static int64_t now_ms(void) {
     struct timespec t;
@@ -179,10 +180,17 @@ static void drain(struct command *c, int which) {
     if (n > 0) {
         seal(which ? '2' : '1', c->id, (size_t)n);
         c->credit -= (uint32_t)n;
+        turn = (size_t)(c - commands) + 1;
         c->quiet_at = now_ms() + QUIET_MS;
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         close_fd(&c->output[which]);
     }
+}
+
+/* Asked when the clock says so, since this program itself may have been stopped meanwhile (a paused host). */
+static bool silent(const struct command *c) {
+    struct pollfd fds[] = {{.fd = c->output[0], .events = POLLIN}, {.fd = c->output[1], .events = POLLIN}};
+    return poll(fds, 2, 0) == 0;
 }
 
 struct failure { int error; char step[12]; };
@@ -340,17 +348,19 @@ int main(void) {
     put_u32(window, INPUT_WINDOW);
     send_numbers('H', 0, VERSION, window, sizeof window);
 
-    for (unsigned first = 0;; first++) {   /* each round begins with another command, so that none starves */
+    for (;;) {
         struct pollfd fds[3 + 3 * MAX_COMMANDS];
         struct { struct command *c; int which; } owner[3 + 3 * MAX_COMMANDS];
         nfds_t count = 3;
         int64_t now = now_ms(), wake = INT64_MAX;
+        if (out_length) write_frames();  /* before the room that is left decides what may be read */
         fds[0] = (struct pollfd){.fd = 0, .events = POLLIN};
         fds[2] = (struct pollfd){.fd = signals, .events = POLLIN};
-        for (unsigned k = 0; k < MAX_COMMANDS; k++) {
-            struct command *c = &commands[(first + k) % MAX_COMMANDS];
+        for (size_t k = 0; k < MAX_COMMANDS; k++) {
+            struct command *c = &commands[(turn + k) % MAX_COMMANDS];
             if (!c->pid) continue;
             if (c->ended && !may_read(c)) c->quiet_at = now + QUIET_MS;  /* not silent: unheard */
+            if (c->ended && now >= c->quiet_at && !silent(c)) c->quiet_at = now + QUIET_MS;
             if (c->ended && ((c->output[0] < 0 && c->output[1] < 0) || now >= c->quiet_at)) {
                 send_numbers('X', c->id, (uint32_t)c->status, NULL, 0);
                 forget(c);
@@ -365,7 +375,6 @@ int main(void) {
                     owner[count].c = c, owner[count].which = which,
                     fds[count++] = (struct pollfd){.fd = c->output[which], .events = POLLIN};
         }
-        if (out_length) write_frames();
         fds[1] = (struct pollfd){.fd = 1, .events = out_length ? POLLOUT : 0};
         if (poll(fds, count, wake == INT64_MAX ? -1 : (int)(wake - now)) < 0 && errno != EINTR) refused("poll");
 

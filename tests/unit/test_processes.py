@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from fake_hostexec import FakeHost
 
 from lab.errors import CommandError, CommandFailed, CommandTimeout, HostError, UsageError
 from lab.hostexec import Frame, Session
 from lab.processes import Completed, Process
+from tests.unit.fake_hostexec import FakeHost
 
 
 def answering(*answers: tuple[bytes, bytes | int]) -> FakeHost:
