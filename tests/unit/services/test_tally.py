@@ -126,7 +126,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def client() -> Iterator[Callable[..., Client]]:
+def new_client() -> Iterator[Callable[..., Client]]:
     with ExitStack() as stack:
 
         def make(server: Server, address: str = "127.0.0.2") -> Client:
@@ -141,8 +141,8 @@ both = pytest.mark.parametrize("way", ["table", "child"])
 
 
 @both
-def test_words_are_counted_from_hello_to_bye(way, start, client):
-    one = client(start(way))
+def test_words_are_counted_from_hello_to_bye(way, start, new_client):
+    one = new_client(start(way))
     one.hello()
     assert one.ask(b"three words here\n") == b"+1 line, 3 words\n"
     assert one.ask(b"two more\n") == b"+2 lines, 5 words\n"
@@ -151,9 +151,9 @@ def test_words_are_counted_from_hello_to_bye(way, start, client):
 
 
 @both
-def test_two_clients_never_see_each_others_count(way, start, client):
+def test_two_clients_never_see_each_others_count(way, start, new_client):
     server = start(way)
-    one, two = client(server), client(server, "127.0.0.3")
+    one, two = new_client(server), new_client(server, "127.0.0.3")
     one.hello()
     two.hello()
     for turn in range(1, 6):
@@ -164,9 +164,9 @@ def test_two_clients_never_see_each_others_count(way, start, client):
 
 
 @both
-def test_another_port_of_the_same_address_is_another_client(way, start, client):
+def test_another_port_of_the_same_address_is_another_client(way, start, new_client):
     server = start(way)
-    one, two = client(server), client(server)
+    one, two = new_client(server), new_client(server)
     one.hello()
     two.hello()
     assert one.ask(b"a b c\n") == b"+1 line, 3 words\n"
@@ -174,8 +174,8 @@ def test_another_port_of_the_same_address_is_another_client(way, start, client):
 
 
 @both
-def test_repeated_hello_keeps_port_and_count(way, start, client):
-    one = client(start(way))
+def test_repeated_hello_keeps_port_and_count(way, start, new_client):
+    one = new_client(start(way))
     port = one.hello()
     one.ask(b"a b\n")
     assert one.knock() == b"+port %d\n" % port
@@ -185,8 +185,8 @@ def test_repeated_hello_keeps_port_and_count(way, start, client):
 
 
 @both
-def test_empty_line_tells_the_count_and_leaves_it_alone(way, start, client):
-    one = client(start(way))
+def test_empty_line_tells_the_count_and_leaves_it_alone(way, start, new_client):
+    one = new_client(start(way))
     one.hello()
     one.ask(b"a b\n")
     for nothing in (b"", b"\n", b" \t\r\n"):
@@ -194,9 +194,9 @@ def test_empty_line_tells_the_count_and_leaves_it_alone(way, start, client):
 
 
 @both
-def test_restart_forgets_all(way, start, client):
+def test_restart_forgets_all(way, start, new_client):
     server = start(way)
-    one = client(server)
+    one = new_client(server)
     one.hello()
     one.ask(b"a b\n")
     server.stop()
@@ -207,14 +207,14 @@ def test_restart_forgets_all(way, start, client):
 
 
 @both
-def test_client_that_never_said_hello_is_told_so(way, start, client):
-    assert client(start(way)).knock(b"some words\n") == b"-unknown, say hello first\n"
+def test_client_that_never_said_hello_is_told_so(way, start, new_client):
+    assert new_client(start(way)).knock(b"some words\n") == b"-unknown, say hello first\n"
 
 
 @both
-def test_silent_client_expires_and_an_active_one_stays(way, start, client):
+def test_silent_client_expires_and_an_active_one_stays(way, start, new_client):
     server = start(way, "--idle", "0.3")
-    silent, active = client(server), client(server, "127.0.0.3")
+    silent, active = new_client(server), new_client(server, "127.0.0.3")
     silent.hello()
     silent.ask(b"one line\n")
     active.hello()
@@ -229,8 +229,8 @@ def test_silent_client_expires_and_an_active_one_stays(way, start, client):
 
 
 @both
-def test_session_is_bounded(way, start, client):
-    one = client(start(way, "--lines", "2"))
+def test_session_is_bounded(way, start, new_client):
+    one = new_client(start(way, "--lines", "2"))
     one.hello()
     one.ask(b"a\n")
     assert one.ask(b"b\n") == b"+2 lines, 2 words\n"
@@ -239,9 +239,9 @@ def test_session_is_bounded(way, start, client):
 
 
 @both
-def test_what_looks_like_an_answer_is_not_answered(way, start, client):
+def test_what_looks_like_an_answer_is_not_answered(way, start, new_client):
     """Else one spoofed datagram sets two servers talking for ever."""
-    one = client(start(way))
+    one = new_client(start(way))
     one.sock.connect(("127.0.0.1", one.server.port))
     one.send(b"-unknown, say hello first\n")
     one.send(b"+PORT 4446\n")
@@ -251,16 +251,16 @@ def test_what_looks_like_an_answer_is_not_answered(way, start, client):
 
 
 @both
-def test_any_bytes_of_any_size_are_one_line(way, start, client):
-    one = client(start(way))
+def test_any_bytes_of_any_size_are_one_line(way, start, new_client):
+    one = new_client(start(way))
     one.hello()
     assert one.ask(b"\x00\xff\xfe \x80\n\xc3") == b"+1 line, 3 words\n"
     assert one.ask(b"a " * 32_753) == b"+2 lines, 32756 words\n"
 
 
 @both
-def test_refusals_are_bounded_in_rate(way, start, client):
-    one = client(start(way))
+def test_refusals_are_bounded_in_rate(way, start, new_client):
+    one = new_client(start(way))
     for _ in range(200):
         one.sock.connect(("127.0.0.1", one.server.port))
         one.send(b"x\n")
@@ -273,9 +273,9 @@ def test_refusals_are_bounded_in_rate(way, start, client):
 
 @both
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_it_at_once_with_0(way, number, start, client):
+def test_signal_ends_it_at_once_with_0(way, number, start, new_client):
     server = start(way)
-    client(server).hello()
+    new_client(server).hello()
     server.process.send_signal(number)
     assert server.process.wait(PATIENCE) == 0
 
@@ -309,9 +309,9 @@ def test_check_holds_a_session_and_leaves_no_line_in_the_log(way, start):
     assert server.log().count("\n") == 1
 
 
-def test_check_of_a_server_that_is_full_and_says_so_passes(start, client):
+def test_check_of_a_server_that_is_full_and_says_so_passes(start, new_client):
     server = start("child", "--clients", "1")
-    client(server).hello()
+    new_client(server).hello()
     assert check("child", server.port).returncode == 0
 
 
@@ -332,9 +332,9 @@ def test_check_fails_without_a_server_and_with_a_wrong_one(way):
 # --- the table alone ---
 
 
-def test_table_lets_the_one_unused_longest_go(start, client):
+def test_table_lets_the_one_unused_longest_go(start, new_client):
     server = start("table", "--clients", "2")
-    first, second, third = (client(server, f"127.0.0.{n}") for n in (2, 3, 4))
+    first, second, third = (new_client(server, f"127.0.0.{n}") for n in (2, 3, 4))
     first.hello()
     second.hello()
     first.ask(b"a b\n")
@@ -360,9 +360,9 @@ def flood(server: Server, honest: Client, count: int) -> None:
                 honest.hello()
 
 
-def test_flood_of_sources_leaves_the_tables_memory_flat(start, client):
+def test_flood_of_sources_leaves_the_tables_memory_flat(start, new_client):
     server = start("table")
-    honest = client(server)
+    honest = new_client(server)
     honest.hello()
     honest.ask(b"I was first\n")
     before = server.resident_kib()
@@ -374,9 +374,9 @@ def test_flood_of_sources_leaves_the_tables_memory_flat(start, client):
     assert server.log().count("\n") < 1000, "the log is bounded in rate"
 
 
-def test_without_a_bound_the_same_flood_is_seen_in_memory(start, client):
+def test_without_a_bound_the_same_flood_is_seen_in_memory(start, new_client):
     server = start("table", "--clients", "1000000")
-    honest = client(server)
+    honest = new_client(server)
     honest.hello()
     honest.ask(b"I was first\n")
     before = server.resident_kib()
@@ -387,16 +387,16 @@ def test_without_a_bound_the_same_flood_is_seen_in_memory(start, client):
 # --- the children alone ---
 
 
-def test_each_client_gets_a_port_of_its_own(start, client):
+def test_each_client_gets_a_port_of_its_own(start, new_client):
     server = start("child")
-    ports = {client(server).hello() for _ in range(5)}
+    ports = {new_client(server).hello() for _ in range(5)}
     assert len(ports) == 5
     assert server.port not in ports
 
 
-def test_a_childs_state_dies_with_it(start, client):
+def test_a_childs_state_dies_with_it(start, new_client):
     server = start("child")
-    one = client(server)
+    one = new_client(server)
     port = one.hello()
     one.ask(b"a b\n")
     os.kill(server.child_pids()[0], signal.SIGKILL)
@@ -407,9 +407,9 @@ def test_a_childs_state_dies_with_it(start, client):
     assert one.ask(b"c\n") == b"+1 line, 1 word\n"
 
 
-def test_a_child_hears_its_own_client_only(start, client):
+def test_a_child_hears_its_own_client_only(start, new_client):
     server = start("child")
-    one, stranger = client(server), client(server, "127.0.0.3")
+    one, stranger = new_client(server), new_client(server, "127.0.0.3")
     port = one.hello()
     stranger.sock.connect(("127.0.0.1", port))
     stranger.send(b"words that must not count\n")
@@ -418,9 +418,9 @@ def test_a_child_hears_its_own_client_only(start, client):
     assert one.ask(b"") == b"+0 lines, 0 words\n"
 
 
-def test_flood_makes_no_more_children_than_the_cap(start, client):
+def test_flood_makes_no_more_children_than_the_cap(start, new_client):
     server = start("child", "--clients", "4", "--first", "0.5", "--idle", "60")
-    honest, late = client(server), client(server, "127.0.0.3")
+    honest, late = new_client(server), new_client(server, "127.0.0.3")
     honest.hello()
     honest.ask(b"I was first\n")
     for _ in range(10):
@@ -431,9 +431,9 @@ def test_flood_makes_no_more_children_than_the_cap(start, client):
     assert honest.ask(b"") == b"+1 line, 3 words\n"
 
 
-def test_one_client_too_many_is_refused_until_another_leaves(start, client):
+def test_one_client_too_many_is_refused_until_another_leaves(start, new_client):
     server = start("child", "--clients", "1")
-    one, two = client(server), client(server, "127.0.0.3")
+    one, two = new_client(server), new_client(server, "127.0.0.3")
     one.hello()
     assert two.knock() == b"-busy, 1 client, try later\n"
     one.ask(b"bye\n")
@@ -448,9 +448,9 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_child_outlives_the_parent(number, start, client):
+def test_no_child_outlives_the_parent(number, start, new_client):
     server = start("child")
-    clients = [client(server) for _ in range(3)]
+    clients = [new_client(server) for _ in range(3)]
     for one in clients:
         one.hello()
     pids = server.child_pids()

@@ -227,17 +227,17 @@ def test_two_servers_that_start_at_once_cannot_both_replace_a_stale_name(path: P
         waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "-> FLOCK" in line]
         return {str(server.pid) for server in both} <= {words[5] for words in waiting}
 
-    with both[0], both[1]:
+    with contextlib.ExitStack() as on_exit:
+        for server in both:
+            on_exit.enter_context(server)
+            on_exit.callback(server.kill)
         assert poll(both_wait, Deadline.after(SECONDS)), "they do not wait for each other"
         assert path.is_socket()
         os.close(directory)
         lines = [next_line(server) for server in both]  # `ready`, or nothing at the end of the refused one
         assert sorted(line.startswith("ready") for line in lines) == [False, True]
-        loser = both[lines.index("")]
-        assert loser.wait(SECONDS) == 111
+        assert both[lines.index("")].wait(SECONDS) == 111
         assert ask(f"stream:{path}", "one").stdout == "ONE\n"
-        for server in both:
-            server.kill()
 
 
 def test_the_names_go_with_the_server_but_not_one_that_is_another_s(tmp_path: Path, serve: Serve) -> None:
@@ -371,6 +371,7 @@ def test_a_peer_s_name_is_logged_in_printable_characters(path: Path, serve: Serv
 def test_a_flood_is_counted_in_the_log_instead_of_told(path: Path, serve: Serve) -> None:
     server = serve(f"dgram:{path}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood:
+        flood.settimeout(SECONDS)
         for _ in range(500):  # blocks when the server is behind: at most a few seconds' worth of lines
             flood.sendto(b"x", str(path))
     assert ask(f"dgram:{path}", "done").stdout == "DONE\n"
