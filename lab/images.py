@@ -1,0 +1,318 @@
+"""The lab's images: where the Debian base comes from, which images must be built, and what they take on disk.
+
+Compose builds the hosts' images; this decides when, and brings the one image that it cannot build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab import debian
+from lab.errors import MachineError
+from lab.progress import Progress
+from lab.settings import Settings
+from lab.topology import Service, Topology
+
+DEBIAN = "datagram-lab/debian:bookworm"
+"""What `services/base` starts from."""
+REGISTRY_DEBIAN = "debian:bookworm-slim"
+OWN = "datagram-lab/*"
+"""The names of all images of the lab."""
+COMPILE_LABEL = "lab.stage=compile"
+"""On a stage that only compiles: the classic builder leaves an image of it, which is of no use afterwards."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of an image's history; two images that begin with the same steps share these layers on disk."""
+
+    created: int
+    made_by: str
+    size: int
+    """Bytes that this step added; 0 for a step that changed no file."""
+
+
+class NotPulled(MachineError):
+    """The registry did not hand the image out."""
+
+
+class ImageStore(Protocol):
+    """What the lab asks of an engine about images. `lab.image_store` is the real one."""
+
+    def id_of(self, name: str) -> str | None: ...
+
+    def names(self) -> list[str]:
+        """Of the lab's images that are there, with their tags."""
+
+    def leftovers(self) -> list[str]:
+        """Ids of nameless images that were left by building the lab's."""
+
+    def history(self, image: str) -> list[Layer]:
+        """From the first step on."""
+
+    def pull(self, name: str, progress: Progress) -> None:
+        """Raises NotPulled with the registry's answer, or when nothing arrives for a minute."""
+
+    def import_tar(self, chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
+        """Make an image of one layer of a tar archive. If `chunks` raises, there is none."""
+
+    def tag(self, image: str, name: str) -> None: ...
+
+    def remove(self, name: str) -> None:
+        """Take the name away, and the image with its last name. No error when it is gone."""
+
+    def prune(self, label: str) -> None:
+        """Remove nameless images with the label."""
+
+    def disk_usage(self) -> int:
+        """Bytes that all images of the lab take, what they share counted once."""
+
+
+# ---- the Debian base ----------------------------------------------------------------------------------------
+
+
+def ensure_debian(store: ImageStore, *, source: str = "auto", progress: Progress) -> None:
+    """Have an image called DEBIAN.
+
+    `source`: `auto` pulls it and builds it where that fails; `pull`; `build`; or the name of an image to take.
+    What is there already is kept, except that the name of another image prevails over it.
+    """
+    if source not in ("auto", "pull", "build"):
+        _take(store, source, progress)
+        return
+    if store.id_of(DEBIAN):
+        return
+    if source != "build":
+        try:
+            _pull(store, progress)
+            return
+        except NotPulled as error:
+            if source == "pull":
+                raise
+            reason = f"no registry has it for us: {error.cause}"
+    else:
+        reason = "LAB_BASE=build"
+    with debian.Builder() as builder:
+        progress.step(f"building the base image from Debian's packages with {builder.tool}, about a minute ({reason})")
+        store.import_tar(builder.tar(progress.detail), DEBIAN, ['CMD ["bash"]'])
+
+
+def _pull(store: ImageStore, progress: Progress) -> None:
+    had_it = store.id_of(REGISTRY_DEBIAN)
+    progress.step(f"pulling the base image, {REGISTRY_DEBIAN}")
+    store.pull(REGISTRY_DEBIAN, progress)
+    store.tag(REGISTRY_DEBIAN, DEBIAN)
+    if not had_it:
+        store.remove(REGISTRY_DEBIAN)
+
+
+def _take(store: ImageStore, name: str, progress: Progress) -> None:
+    if not store.id_of(name):
+        progress.step(f"pulling {name}, the base image that LAB_BASE names")
+        try:
+            store.pull(name, progress)
+        except NotPulled as error:
+            raise MachineError(
+                f"LAB_BASE names the image {name}, which is not here and cannot be had: {error.cause}",
+                "Set LAB_BASE to auto, pull, build or an image of Debian 12 that docker images lists.",
+            ) from error
+    if store.id_of(name) != store.id_of(DEBIAN):
+        store.tag(name, DEBIAN)
+
+
+# ---- what must be built -------------------------------------------------------------------------------------
+#
+# After each build the lab writes down, for each image, what it was made from and which image came out. An image is
+# fresh while all three are the same: the content of its folder, the images it starts from, and itself. So a rebuild
+# by plain Compose, or an image that somebody else tagged, counts as stale; building it again from the cache is cheap.
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one image is made from."""
+
+    service: Service
+    content: str
+    """Digest of the build folder."""
+    bases: tuple[str, ...]
+    """Names of the lab's images that its Dockerfile starts or copies from."""
+
+
+def stale(
+    store: ImageStore, topology: Topology, settings: Settings, known: Mapping[str, str] | None = None
+) -> list[Service]:
+    """The services whose images must be built, one an image, bases first.
+
+    `known` spares questions: ids by name that the engine has told just now, as when it listed the containers.
+    """
+    sources = _sources(topology)
+    ids = _ids(store, sources, settings, known or {})
+    record = _Record.load(settings.state)
+    found: dict[str, Source] = {}
+    folders = set()
+    for image, source in sources.items():
+        if (
+            record.entry(image) != _entry(source, ids, ids[image])
+            or not ids[image]
+            or any(base in found for base in source.bases)
+        ):
+            found[image] = source
+            folders.add(source.service.build)
+    # The stages of one Dockerfile are built together, so that they share their layers.
+    found = {image: source for image, source in sources.items() if image in found or source.service.build in folders}
+    if found:
+        # Noted before the build: a folder that is edited meanwhile will differ from the note, and count as stale.
+        record.change({image: {"content": source.content} for image, source in found.items()})
+    return [source.service for source in found.values()]
+
+
+def remember(store: ImageStore, topology: Topology, settings: Settings) -> None:
+    """Write down that what `stale` found has been built, and remove what the builder left behind."""
+    sources = _sources(topology)
+    ids = _ids(store, sources, settings, {})
+    record = _Record.load(settings.state)
+    built = {}
+    for image, source in sources.items():
+        seen = record.entry(image)
+        if "image" not in seen and seen.get("content"):
+            built[image] = {**_entry(source, ids, ids[image]), "content": seen["content"]}
+    record.change(built)
+    store.prune(COMPILE_LABEL)
+
+
+def _entry(source: Source, ids: Mapping[str, str | None], image: str | None) -> dict[str, Any]:
+    return {"content": source.content, "bases": {base: ids[base] for base in source.bases}, "image": image}
+
+
+def _ids(
+    store: ImageStore, sources: Mapping[str, Source], settings: Settings, known: Mapping[str, str]
+) -> dict[str, str | None]:
+    ids = {name: known.get(name) or store.id_of(name) for name in [DEBIAN, *sources]}
+    if settings.base not in ("auto", "pull", "build") and store.id_of(settings.base) != ids[DEBIAN]:
+        ids[DEBIAN] = None  # ensure_debian will replace it
+    return ids
+
+
+def _sources(topology: Topology) -> dict[str, Source]:
+    """By image, bases first."""
+    services: dict[str, Service] = {}
+    for service in topology.services.values():
+        if service.build:
+            services.setdefault(service.image, service)
+    contents = {folder: _digest(folder) for folder in {service.build for service in services.values()} if folder}
+    named = {folder: _images_named(folder / "Dockerfile") & {DEBIAN, *services} for folder in contents}
+    ordered: dict[str, Source] = {}
+
+    def add(image: str, waiting: frozenset[str]) -> None:
+        service = services[image]
+        assert service.build
+        bases = tuple(sorted(named[service.build] - {image}))
+        for base in bases:
+            if base in services and base not in ordered and base not in waiting:
+                add(base, waiting | {image})
+        ordered[image] = Source(service, contents[service.build], bases)
+
+    for image in services:
+        if image not in ordered:
+            add(image, frozenset())
+    return ordered
+
+
+def _images_named(dockerfile: Path) -> set[str]:
+    """Every word of the instructions that can name an image to start or to copy from."""
+    try:
+        text = dockerfile.read_text()
+    except OSError:
+        return set()
+    lines = re.findall(r"^\s*(?:FROM|ARG|COPY\s+--from)\b.*", text, re.MULTILINE | re.IGNORECASE)
+    return set(re.findall(r"[\w./:-]+", "\n".join(lines)))
+
+
+def _digest(folder: Path) -> str:
+    """Of every file's path, content and right to be executed, as the engine would get them."""
+    digest = hashlib.sha256()
+    for path, entry in _files(str(folder), ""):
+        if entry.is_symlink():
+            content = os.readlink(entry.path).encode()  # noqa: PTH115 - a hundred files on the quick path
+        else:
+            with open(entry.path, "rb") as file:  # noqa: PTH123
+                content = file.read()
+        executable = entry.stat(follow_symlinks=False).st_mode & 0o111
+        digest.update(f"{path}\0{executable}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files and links below the folder, in order, by the path from it; without what Python compiled by the way."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return  # Compose will say that there is no such folder
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != "__pycache__":
+                yield from _files(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_symlink() or entry.is_file():
+            yield prefix + entry.name, entry
+
+
+class _Record:
+    """`.lab/images.json`: by image, what it was made from and its id; without `image` while it is being built."""
+
+    def __init__(self, path: Path, entries: dict[str, dict[str, Any]]) -> None:
+        self._path = path
+        self._entries = entries
+
+    @classmethod
+    def load(cls, state: Path) -> _Record:
+        path = state / "images.json"
+        try:
+            entries = json.loads(path.read_text())
+        except (OSError, ValueError):
+            entries = {}
+        return cls(path, entries if isinstance(entries, dict) else {})
+
+    def entry(self, image: str) -> dict[str, Any]:
+        entry = self._entries.get(image)
+        return entry if isinstance(entry, dict) else {}
+
+    def change(self, entries: Mapping[str, dict[str, Any]]) -> None:
+        self._entries.update(entries)
+        self._path.parent.mkdir(exist_ok=True)
+        partial = self._path.with_suffix(".new")
+        partial.write_text(json.dumps(self._entries, indent=1))
+        partial.replace(self._path)
+
+
+# ---- their size, their end ----------------------------------------------------------------------------------
+
+
+def shared_size(histories: Iterable[Sequence[Layer]]) -> int:
+    """Bytes of all layers, each counted once: steps are one layer when all that came before them is the same, too."""
+    seen = set()
+    total = 0
+    for history in histories:
+        chain = b""
+        for layer in history:
+            chain = hashlib.sha256(chain + repr(layer).encode()).digest()
+            if chain not in seen:
+                seen.add(chain)
+                total += layer.size
+    return total
+
+
+def remove_all(store: ImageStore, progress: Progress) -> None:
+    """Remove every image of the lab, the base too. Its hosts must be down."""
+    progress.step("removing the lab's images")
+    nameless = store.leftovers()  # recognised by what they share with those that have names
+    for image in [*store.names(), *nameless]:
+        progress.detail(image)
+        store.remove(image)
