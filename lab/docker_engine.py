@@ -63,6 +63,11 @@ class DockerEngine:
                 )
             return client
 
+    def close(self) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+            del self.client
+
     def version(self) -> EngineVersion:
         with explained(self.address):
             answer = self.client.version()
@@ -114,7 +119,7 @@ class DockerEngine:
     ) -> DockerStream[bytes]:
         with explained(self.address, container):
             stream = self.client.logs(
-                container, stream=True, follow=follow, since=since, tail="all" if tail is None else tail
+                container, stream=True, follow=follow, since=since or None, tail="all" if tail is None else tail
             )
         return DockerStream(stream, bytes)
 
@@ -204,10 +209,13 @@ class DockerStream(Generic[T]):
                 yield self._record(entry)
         except (OSError, ValueError, AttributeError, requests.RequestException):
             return  # closed from another thread while it read
+        finally:
+            self.close()
 
     def close(self) -> None:
         with contextlib.suppress(OSError, AttributeError, docker.errors.DockerException):
-            self._stream.close()
+            self._stream.close()  # shuts the connection down, so that who reads it comes back
+        self._stream._response.close()
 
 
 class ExecTransport:
@@ -246,6 +254,7 @@ class ExecTransport:
         with contextlib.suppress(OSError):
             self._socket.shutdown(2)
         self._stream.close()
+        self._socket.close()
 
     def _exactly(self, size: int) -> bytes:
         data = b""

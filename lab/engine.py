@@ -111,6 +111,9 @@ class Stream(Protocol[T_co]):
 class Engine(Protocol):
     """Errors are `lab.errors.MachineError` (engine, rights, disk) and `HostError` (that container)."""
 
+    def close(self) -> None:
+        """Give the connections back; the next call opens new ones."""
+
     def version(self) -> EngineVersion: ...
 
     def containers(self) -> list[Container]:

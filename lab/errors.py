@@ -77,6 +77,6 @@ class CommandFailed(CommandError):
 
 
 class CommandTimeout(CommandError):
-    """It had not ended at its deadline; its whole process group inside the host has been killed."""
+    """It had not ended, or not said what was expected, in time. Who waited for its end has killed its whole group."""
 
     exit_code = 124

@@ -111,7 +111,7 @@ class Lab:
             self._remember(containers)
         return self.status()
 
-    def down(self, progress: Progress | None = None) -> None:
+    def down(self, progress: Progress | None = None, *, with_images: bool = False) -> None:
         """Take away every container, network and volume of the lab; what is gone already is no error."""
         progress = progress or Silent()
         progress.step("stopping the lab")
@@ -131,6 +131,8 @@ class Lab:
                     self.engine.remove_network(network.id)
             for volume in self.engine.volumes(project):
                 self.engine.remove_volume(volume)
+            if with_images:
+                images.remove_all(self.store, progress)
 
     def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
         """Have `count` hosts of a scalable service, and return them when each is ready."""
@@ -237,8 +239,11 @@ class Lab:
             self.engine.remove(made)
 
     def close(self) -> None:
-        """End the sessions and captures; the hosts go on."""
-        self.sessions.close()
+        """End the sessions, the captures and the connection to the engine; the hosts go on."""
+        if "sessions" in self.__dict__:
+            self.sessions.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
 
     def __enter__(self) -> Lab:
         return self
@@ -255,8 +260,8 @@ class Lab:
         if not stale:
             return
         images.ensure_debian(self.store, source=self.settings.base, progress=progress)
-        for service in stale:
-            progress.step(f"building {service.image}")
+        for number, service in enumerate(stale, 1):
+            progress.step(f"building image {number} of {len(stale)}: {service.image}")
             self.compose.build([service.name], progress.detail)
         images.remember(self.store, self.topology, self.settings)
 

@@ -58,6 +58,9 @@ class FakeEngine:
     """Every change, in order."""
     event_streams: list[FakeStream[Event]] = field(default_factory=list)
 
+    def close(self) -> None:
+        self.done.append(("close",))
+
     def version(self) -> EngineVersion:
         return EngineVersion("20.10.24", (1, 41))
 
