@@ -63,6 +63,7 @@ class Lab:
         self.compose = compose or Compose(self.settings)
         self._engine = engine
         self._store = store
+        self._passed: set[str] = set()  # containers seen to pass their check; the engine itself looks only later
 
     @cached_property
     def engine(self) -> Engine:
@@ -292,7 +293,7 @@ class Lab:
         if container is None:
             return HostStatus(name, service.role, "down", planned, service.attempt)
         state = (container.health or "running") if container.state == "running" else container.state
-        if state == "starting" and self._passes_check(container):
+        if state == "starting" and (container.id in self._passed or self._passes_check(container)):
             state = "healthy"
         host = self._host(container)
         addresses = {n.removeprefix(f"{host._project}_"): ip for n, ip in container.addresses.items()}
@@ -313,7 +314,14 @@ class Lab:
 
             raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
         fresh = [container for container in containers if container.health in ("starting", "unhealthy")]
-        self.sessions.wait_ready(fresh, READY_SECONDS, lambda container: progress.detail(self._name(container)))
+        for container in fresh:
+            self._passed.discard(container.id)
+
+        def passed(container: Container) -> None:
+            self._passed.add(container.id)
+            progress.detail(f"{self._name(container)} is healthy")
+
+        self.sessions.wait_ready(fresh, READY_SECONDS, passed)
 
     def _fingerprint(self) -> str:
         """What decides how the containers are made: the Compose file and all that can be filled into it."""
@@ -342,5 +350,6 @@ class Lab:
         partial = path.with_suffix(".new")
         partial.write_text(json.dumps(record))
         partial.replace(path)
+
 
 NO_IPV6 = {f"net.ipv6.conf.{scope}.disable_ipv6": "1" for scope in ("all", "default", "lo")}
