@@ -114,6 +114,10 @@ class DockerEngine:
             return ["/bin/sh", "-c", test[1]]
         return []
 
+    def started_at(self, container: str) -> str:
+        with explained(self.address, container):
+            return str(self.client.inspect_container(container)["State"]["StartedAt"])
+
     def logs(
         self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
     ) -> DockerStream[bytes]:

@@ -133,6 +133,9 @@ class Engine(Protocol):
     def health_command(self, container: str) -> Sequence[str]:
         """The container's own health check as an argument list; empty when it has none."""
 
+    def started_at(self, container: str) -> str:
+        """The moment of its last start, as the engine writes it; another text means another network namespace."""
+
     def logs(
         self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
     ) -> Stream[bytes]:

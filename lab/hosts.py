@@ -124,7 +124,12 @@ class Host:
         self._engine.act(self.id, "kill", signal=signal)
 
     def stop(self) -> None:
+        """End the host's main process, and so the host; it keeps its place in the lab."""
         self._engine.act(self.id, "stop", timeout=3)
+
+    def boot(self) -> None:
+        """Start a host again that was stopped or has ended."""
+        self._engine.act(self.id, "start")
 
     def restart(self) -> None:
         """Stop and start again; sessions and processes of before are gone."""

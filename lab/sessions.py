@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from lab import readiness
 from lab.engine import Container, Engine, TemporaryContainer
-from lab.errors import HostError
 from lab.hostexec import PROGRAM, Session
 from lab.processes import Completed, Process
 from lab.waiting import Deadline
 
 SNIFFER_IMAGE = "datagram-lab/client"
+
+
+@dataclass(frozen=True)
+class _Sniffer:
+    id: str
+    host_started: str
 
 
 class Sessions:
@@ -21,7 +27,7 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._open: dict[tuple[str, str | None], Session] = {}
-        self._sniffers: dict[str, str] = {}
+        self._sniffers: dict[str, _Sniffer] = {}
         self._lock = threading.Lock()
 
     def open(self, container: str, user: str | None = None, name: str = "") -> Session:
@@ -46,13 +52,13 @@ class Sessions:
 
     def sniffer(self, container: str, project: str, name: str) -> Session:
         """A session, as root with NET_RAW, in a container of our own that shares this one's network."""
+        started = self._engine.started_at(container)
         with self._lock:
-            sniffer = self._sniffers.get(container)
-        if sniffer is not None:
-            try:
-                return self.open(sniffer, "root", name)
-            except HostError:  # its host was restarted, and took the network they shared away
-                self._engine.remove(sniffer)
+            known = self._sniffers.get(container)
+        if known is not None:
+            if known.host_started == started:
+                return self.open(known.id, "root", name)
+            self.forget(container)  # its host was restarted, and took the network they shared away
         sniffer = self._engine.create(
             TemporaryContainer(
                 SNIFFER_IMAGE,
@@ -60,11 +66,11 @@ class Sessions:
                 ["sleep", "infinity"],
                 network_of=container,
                 user="root",
-                cap_add=["NET_RAW", "SETUID", "SETGID"],  # tcpdump itself gives root up
+                cap_add=["NET_RAW", "SETUID", "SETGID", "KILL"],  # tcpdump gives root up, and must still be ended
             )
         )
         with self._lock:
-            self._sniffers[container] = sniffer
+            self._sniffers[container] = _Sniffer(sniffer, started)
         return self.open(sniffer, "root", name)
 
     def forget(self, container: str) -> None:
@@ -76,8 +82,8 @@ class Sessions:
         for session in sessions:
             session.close()
         if sniffer is not None:
-            self.forget(sniffer)
-            self._engine.remove(sniffer)
+            self.forget(sniffer.id)
+            self._engine.remove(sniffer.id)
 
     def close(self) -> None:
         for container in {key[0] for key in self._open} | set(self._sniffers):

@@ -43,7 +43,7 @@ def paused(host: Host) -> Iterator[None]:
 def test_unix_domain_sockets_only_work_between_processes_on_the_same_machine(
     lab: Lab, server: Host, far: Host, socket: str
 ) -> None:
-    with server.capture("ip") as wire:
+    with server.capture(f"ip host {far.address}") as wire:
         assert far.run([CLIENT, socket, "same kernel"]).check().text == "SAME KERNEL\n"
         # The control: what does cross the router is seen.
         far.run(["python3", "-c", f"import socket; socket.socket().connect_ex(({server.address!r}, 9))"]).check()

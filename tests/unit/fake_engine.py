@@ -83,6 +83,9 @@ class FakeEngine:
     def health_command(self, container: str) -> Sequence[str]:
         return ["check"]
 
+    def started_at(self, container: str) -> str:
+        return "2014-07-01T10:26:42Z"
+
     def logs(
         self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
     ) -> FakeStream[bytes]:
