@@ -131,6 +131,15 @@ def test_the_router_takes_its_gateways_again_after_a_restart(lab, client):
     client.run(["ping", "-c1", "-w3", lab.host("farpeer").address]).check()
 
 
+def test_the_router_takes_a_lost_gateway_back(lab, client):
+    router, far = lab.host("router"), lab.host("farpeer")
+    line = router.run(["ip", "-4", "-o", "address", "show", "to", gateway(far)]).check().text
+    _, interface, _, address = line.split()[:4]
+    router.run(["ip", "address", "del", address, "dev", interface], user="root").check()
+    assert poll(lambda: router.run(["healthy"]).exit == 0, Deadline.after(5), every=0.1)
+    client.run(["ping", "-c1", "-w3", far.address]).check()
+
+
 def test_the_routers_check_fails_when_a_gateway_is_lost_or_a_way_out_appears(lab, client):
     router = lab.host("router")
     far = gateway(lab.host("farpeer"))
