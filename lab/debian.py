@@ -31,6 +31,11 @@ _CAUSES = (
         "Make room in /tmp (or set TMPDIR), then repeat.",
     ),
     (
+        r"mounted with noexec or nodev",
+        "no file system can be built in /tmp, which is mounted noexec or nodev",
+        "Name another folder: export TMPDIR=/var/tmp, then repeat.",
+    ),
+    (
         r"Temporary failure resolving|Could not resolve|Could not connect|Unable to connect|Connection failed"
         r"|Network is unreachable|Connection timed out|Connection refused|Failed getting release file",
         "Debian's packages cannot be fetched",
@@ -42,9 +47,9 @@ _CAUSES = (
         "Install them: sudo apt-get install debian-archive-keyring.",
     ),
     (
-        r"unshare|newuidmap|subuid|user namespace|as root|requires? root|only root|not permitted",
+        r"unshare|unable to pick chroot mode|newuidmap|subuid|user namespace|as root|requires? root|only root|not permitted",
         "an ordinary user may not build a file system on this machine",
-        "Once, as root, type: make lab-up. Or allow it: sudo apt-get install uidmap. Or name an image in LAB_BASE.",
+        "Once, as root, type: make lab-up. Or allow it: sudo apt-get install mmdebstrap uidmap. Or name an image in LAB_BASE.",
     ),
 )
 

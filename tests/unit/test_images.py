@@ -186,6 +186,8 @@ def test_an_image_named_in_lab_base_that_is_nowhere_names_the_setting() -> None:
         ("E: Temporary failure resolving 'deb.debian.org'", "packages cannot be fetched"),
         ("E: The following signatures couldn't be verified: NO_PUBKEY 0E98404D386FA1D9", "keys"),
         ("E: unable to run newuidmap", "ordinary user"),
+        ("E: unable to pick chroot mode automatically", "ordinary user"),
+        ("E: Cannot install into target '/tmp/x' mounted with noexec or nodev", "noexec or nodev"),
         ("E: something new", "failed with exit code 25"),
     ],
 )
