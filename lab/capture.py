@@ -84,7 +84,7 @@ class Capture:
     def __enter__(self) -> Capture:
         import scapy.layers.all  # noqa: F401 - tells scapy the layers before the reader meets a packet
 
-        words = ["tcpdump", "-i", self._interface, "-U", "--immediate-mode", "-w", "-"]
+        words = ["tcpdump", "-i", self._interface, "-U", "--immediate-mode", "-B", "16384", "-w", "-"]
         if self._filter:
             words.append(f"({self._filter}) or ether proto {MARKER_TYPE:#x}")
         self._process = Process(self._session.start(words), collect=False)

@@ -12,9 +12,9 @@ from types import FrameType
 import click
 
 from lab.cli.arguments import Duration, HostName
+from lab.cli.context import open_lab
 from lab.errors import CommandError, CommandTimeout, HostError
 from lab.hostexec import STDOUT
-from lab.lab import Lab
 from lab.processes import Process
 
 
@@ -38,13 +38,16 @@ def command(
     Standard input, output, error and the exit code are the command's own, to the byte. Ctrl-C goes to the command;
     when lab itself ends, for whatever reason, so does all that it started there.
     """
+    words = words[1:] if words[0] == "--" else words
+    if not words:
+        raise click.UsageError("no command after --; such as: lab exec client -- dig www.linuxvoice.com")
     env = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{assignment!r} is no NAME=VALUE", param_hint="--env")
         env[name] = value
-    with Lab() as lab, lab.host(host).start(words, user=user, env=env, cwd=workdir, collect=False) as process:
+    with open_lab() as lab, lab.host(host).start(words, user=user, env=env, cwd=workdir, collect=False) as process:
         _hand_on_signals(process)
         threading.Thread(target=_copy_input, args=(process,), name="stdin", daemon=True).start()
         try:
