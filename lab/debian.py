@@ -47,9 +47,10 @@ _CAUSES = (
         "Install them: sudo apt-get install debian-archive-keyring.",
     ),
     (
-        r"unshare|unable to pick chroot mode|newuidmap|subuid|user namespace|as root|requires? root|only root|not permitted",
+        r"unshare|unable to pick chroot mode|newuidmap|subuid|user namespace"
+        r"|as root|requires? root|only root|not permitted",
         "an ordinary user may not build a file system on this machine",
-        "Once, as root, type: make lab-up. Or allow it: sudo apt-get install mmdebstrap uidmap. Or name an image in LAB_BASE.",
+        "As root, once: make lab-up. Or allow it: sudo apt-get install mmdebstrap uidmap. Or name an image in LAB_BASE.",
     ),
 )
 
