@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import Any
 
 import click
 
 from lab.errors import LabError
 
-COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "doctor", "completion")
+COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "replay", "doctor", "completion")
 """In the order of `lab --help`; each is `command` in the module of its name, `exec` in `exec_`."""
 
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 what was asked for failed; 2 wrong usage; 3 the machine or a host is not in order;
-130 interrupted. `lab exec` and `lab shell` give the command's own (124: it was ended at --timeout)."""
+130 interrupted; 141 nobody reads the output. `lab exec` and `lab shell` give the command's own (124: it was
+ended at --timeout)."""
+
+CHANGING = ("up", "down", "scale")
+"""What Ctrl-C may leave half done."""
 
 
 class LazyGroup(click.Group):
@@ -40,6 +46,20 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {' or '.join(near)}?" if near else f" Commands: {', '.join(COMMANDS)}."
             raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx) from error
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # click would make a nameless Abort of it
+            if ctx.invoked_subcommand in CHANGING:
+                click.echo(
+                    "\nlab: interrupted; lab up goes on where it stopped, lab down takes everything away", err=True
+                )
+            raise click.exceptions.Exit(130) from interrupt
+        except BrokenPipeError as gone:
+            # What is still buffered can go nowhere; the interpreter must not complain of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(141) from gone
+
 
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="datagram-lab")
@@ -54,7 +74,7 @@ def main() -> None:
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.Abort:
+    except click.Abort:  # Ctrl-C before the command had begun
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -64,9 +84,3 @@ def main() -> None:
         if error.remedy:
             click.echo(f"     {error.remedy}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("lab: interrupted; lab up goes on where it stopped, lab down takes everything away", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)

@@ -9,7 +9,7 @@ import click
 
 from lab import preflight
 from lab.cli.arguments import json_option
-from lab.lab import Lab
+from lab.cli.context import open_lab
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -21,7 +21,7 @@ def command(as_json: bool) -> None:
 
     Exit code 3 when a check fails.
     """
-    with Lab() as lab:
+    with open_lab() as lab:
         findings = preflight.examine(lab.machine)
     if as_json:
         click.echo(json.dumps({"checks": [asdict(finding) for finding in findings]}, indent=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lab import progress
-from lab.lab import Lab
+from lab.cli.context import open_lab
 
 
 @click.command("down", short_help="Take every container, network and volume of the lab away.")
@@ -13,7 +13,7 @@ from lab.lab import Lab
 def command(images: bool) -> None:
     """Take every container, network and volume of the lab away. The images stay, for a quick next start."""
     telling = progress.for_standard_error()
-    with Lab() as lab:
+    with open_lab() as lab:
         try:
             lab.down(telling, with_images=images)
         finally:

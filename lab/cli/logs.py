@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import click
 
 from lab.cli.arguments import HostName
+from lab.cli.context import open_lab
 from lab.engine import Stream
-from lab.lab import Lab
 
 
 @click.command("logs", short_help="Show what hosts' programs wrote.")
@@ -20,7 +20,7 @@ from lab.lab import Lab
 @click.argument("hosts", metavar="HOST…", nargs=-1, required=True, type=HostName())
 def command(follow: bool, tail: int | None, hosts: tuple[str, ...]) -> None:
     """Show what the main programs of hosts wrote. With several hosts, each line starts with the host's name."""
-    with Lab() as lab:
+    with open_lab() as lab:
         found = [(name, lab.container_of(name)) for name in hosts]
         width = max(map(len, hosts)) if len(hosts) > 1 else 0
         streams = [(name, lab.engine.logs(container.id, follow=follow, tail=tail)) for name, container in found]

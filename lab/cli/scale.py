@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from lab import progress
+from lab.cli.context import open_lab
 from lab.errors import UsageError
-from lab.lab import Lab
 
 
 @click.command("scale", short_help="Change how many hosts a scalable service has.")
@@ -20,7 +20,7 @@ def command(wish: str) -> None:
     if not number.isdecimal():
         raise UsageError(f"{wish!r} is no SERVICE=NUMBER", "Such as: lab scale peer=4")
     telling = progress.for_standard_error()
-    with Lab() as lab:
+    with open_lab() as lab:
         try:
             hosts = lab.scale(service, int(number), telling)
         finally:

@@ -9,8 +9,8 @@ import sys
 import click
 
 from lab.cli.arguments import HostName
+from lab.cli.context import open_lab
 from lab.errors import MachineError
-from lab.lab import Lab
 
 
 @click.command("shell", short_help="Open a shell on a host.")
@@ -18,7 +18,7 @@ from lab.lab import Lab
 @click.argument("host", type=HostName())
 def command(host: str, user: str | None) -> None:
     """Open a shell on a host, on this terminal; exit or Ctrl-D ends it. The terminal is the docker command's."""
-    with Lab() as lab:
+    with open_lab() as lab:
         container = lab.host(host).id
     docker = shutil.which("docker")
     if docker is None:

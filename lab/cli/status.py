@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import click
 
 from lab.cli.arguments import json_option
+from lab.cli.context import open_lab
 from lab.cli.table import print_hosts
-from lab.lab import Lab
 
 
 @click.command("status", short_help="Show every host, its addresses and its state.")
@@ -20,7 +20,7 @@ def command(as_json: bool, sizes: bool) -> None:
 
     Exit code 0 when all are healthy, 1 when some are not, 3 when the engine cannot be asked.
     """
-    with Lab() as lab:
+    with open_lab() as lab:
         hosts = lab.status()
         memory = disk = None
         if sizes:

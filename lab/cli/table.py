@@ -16,6 +16,10 @@ def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = 
     from rich.markup import escape
     from rich.table import Table
 
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # `lab | head` is told apart in one place, for all commands
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("host", "role", "address", "state"):
         table.add_column(heading, no_wrap=True)
@@ -28,9 +32,9 @@ def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = 
         if memory is not None:
             row.append(f"{memory[host.name] / 2**20:.1f} MiB" if host.name in memory else "")
         table.add_row(*row, escape(host.attempt))
-    console = Console(highlight=False)
+    console = Output(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Output(highlight=False, width=200)
     console.print(table)
 
 

@@ -8,8 +8,8 @@ import click
 
 from lab import progress
 from lab.cli.arguments import json_option
+from lab.cli.context import open_lab
 from lab.cli.table import print_hosts
-from lab.lab import Lab
 
 
 @click.command("up", short_help="Build what is missing, start every host, wait until all are healthy.")
@@ -20,7 +20,7 @@ def command(as_json: bool) -> None:
     Run again, it changes nothing. Progress goes to standard error, the table of hosts to standard output.
     """
     telling = progress.for_standard_error()
-    with Lab() as lab:
+    with open_lab() as lab:
         try:
             hosts = lab.up(telling)
         finally:

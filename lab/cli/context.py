@@ -1,0 +1,10 @@
+"""Where a command gets its lab from; tests hand out one over a fake engine here."""
+
+from __future__ import annotations
+
+from lab.lab import Lab
+
+
+def open_lab() -> Lab:
+    """The lab around the working directory; a context manager."""
+    return Lab()
