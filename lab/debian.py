@@ -50,7 +50,7 @@ _CAUSES = (
         r"unshare|unable to pick chroot mode|newuidmap|subuid|user namespace"
         r"|as root|requires? root|only root|not permitted",
         "an ordinary user may not build a file system on this machine",
-        "As root, once: make lab-up. Or allow it: sudo apt-get install mmdebstrap uidmap. Or name an image in LAB_BASE.",
+        "As root, once: make lab-up. Or allow it: sudo apt-get install mmdebstrap uidmap. Or set LAB_BASE to an image.",
     ),
 )
 

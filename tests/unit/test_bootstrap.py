@@ -533,6 +533,14 @@ def test_a_failed_installation_leaves_no_stamp_and_is_begun_anew(machine: Machin
     assert not (machine.project / ".venv/rubbish").exists()
 
 
+def test_an_update_that_is_interrupted_leaves_no_stamp(machine: Machine) -> None:
+    venv_maker(machine)
+    machine.run("venv")
+    (machine.project / ".venv/bin/python").write_text("#!/bin/sh\nexit 1\n")
+    assert machine.run("venv", "dev").returncode == 3
+    assert not (machine.project / ".venv/run").exists()
+
+
 def test_a_whole_venv_is_brought_up_to_date_and_not_made_anew(machine: Machine) -> None:
     venv_maker(machine)
     machine.run("venv")
