@@ -1,0 +1,180 @@
+/* A superserver for one UDP service: `superserver PORT PROGRAM ARGUMENT...`
+ *
+ * Like inetd with `wait`: it owns the port, starts PROGRAM with the socket as its standard input when a datagram has
+ * come, and again when PROGRAM has ended and another comes (in.tftpd ends when it cannot fork; no request is lost by
+ * that). It is the host's syslog as well, a datagram socket named /dev/log, since in.tftpd has no other way to say
+ * what it does: each message becomes a line on standard output. */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PERMANENT = 100, TEMPORARY = 111 };
+enum { SIGNALS, LOG, SERVICE, EVENTS };
+enum { LINES_A_SECOND = 20, RESTART_MS = 1000 };
+
+static void die(int code, const char *what, const char *name, const char *why)
+{
+    fprintf(stderr, "superserver: %s %s: %s\n", what, name, why);
+    exit(code);
+}
+
+static int listen_udp(const char *port)
+{
+    char *end;
+    errno = 0;
+    long number = strtol(port, &end, 10);
+    if (errno || end == port || *end || number < 1 || number > 65535)
+        die(PERMANENT, "no such UDP port:", port, "expected 1 to 65535");
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((in_port_t)number)};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        die(TEMPORARY, "cannot bind UDP port", port, strerror(errno));
+    return fd;
+}
+
+static int listen_log(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    unlink(address.sun_path); /* a name stays behind when its owner dies, and could not be bound again */
+    umask(0111);              /* to connect, any user needs the right to write */
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        die(TEMPORARY, "cannot bind", address.sun_path, strerror(errno));
+    umask(022);
+    return fd;
+}
+
+static long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One line an event: at most so many a second, for strangers cause them, and with their bytes escaped. */
+static void print_event(const char *text, size_t length)
+{
+    static long second;
+    static unsigned lines, left_out;
+    if (now_ms() / 1000 != second) {
+        second = now_ms() / 1000;
+        lines = 0;
+    }
+    if (++lines > LINES_A_SECOND) {
+        left_out++;
+        return;
+    }
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        printf(byte >= ' ' && byte <= '~' && byte != '\\' ? "%c" : "\\x%02x", byte);
+    }
+    if (left_out)
+        printf(" (%u lines before this one left out)", left_out);
+    left_out = 0;
+    putchar('\n');
+}
+
+/* A message looks like "<29>Jul  1 10:26:42 in.tftpd[9]: RRQ from ...": priority and time are for syslog's own files. */
+static void read_log(int fd)
+{
+    char message[2048 + 1];
+    ssize_t length = recv(fd, message, sizeof message - 1, 0);
+    if (length < 0)
+        return;
+    while (length > 0 && message[length - 1] == '\n')
+        length--;
+    message[length] = '\0';
+    const size_t stamp = sizeof "Jul  1 10:26:42";
+    char *text = strchr(message, '>');
+    text = text && strlen(text + 1) > stamp ? text + 1 + stamp : message;
+    if (!strstr(text, " from 127.0.0.1 ")) /* the health check is no event */
+        print_event(text, strlen(text));
+}
+
+static pid_t start(int service, char **command)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0); /* so that it can be ended together with the children it makes */
+    dup2(service, STDIN_FILENO);
+    execvp(command[0], command);
+    _exit(errno == ENOENT ? PERMANENT : TEMPORARY);
+}
+
+/* Collects the program if it has ended; 100 means that it never will start. */
+static bool has_ended(pid_t pid, const char *name)
+{
+    int status;
+    if (waitpid(pid, &status, WNOHANG) != pid)
+        return false;
+    char event[256];
+    if (WIFSIGNALED(status))
+        snprintf(event, sizeof event, "%s was killed by signal %d", name, WTERMSIG(status));
+    else
+        snprintf(event, sizeof event, "%s ended with exit code %d", name, WEXITSTATUS(status));
+    print_event(event, strlen(event));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == PERMANENT)
+        die(PERMANENT, "cannot start", name, "no such program");
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3)
+        die(PERMANENT, "wrong usage, expected", "PORT PROGRAM ARGUMENT...", "for example 69 in.tftpd -s /srv/tftp");
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    sigset_t handled;
+    sigemptyset(&handled);
+    sigaddset(&handled, SIGTERM);
+    sigaddset(&handled, SIGINT);
+    sigaddset(&handled, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &handled, NULL);
+    struct pollfd events[EVENTS] = {
+        [SIGNALS] = {.fd = signalfd(-1, &handled, SFD_CLOEXEC), .events = POLLIN},
+        [LOG] = {.fd = listen_log(), .events = POLLIN},
+        [SERVICE] = {.fd = listen_udp(argv[1]), .events = POLLIN},
+    };
+    printf("ready on UDP port %s, for %s\n", argv[1], argv[2]);
+
+    pid_t running = -1;
+    long started = -RESTART_MS;
+    for (;;) {
+        long pause = started + RESTART_MS - now_ms(); /* a program that ends at once shall not keep us busy */
+        events[SERVICE].events = running < 0 && pause <= 0 ? POLLIN : 0;
+        poll(events, EVENTS, running < 0 && pause > 0 ? (int)pause : -1);
+
+        struct signalfd_siginfo signal;
+        if (events[SIGNALS].revents && read(events[SIGNALS].fd, &signal, sizeof signal) == sizeof signal
+            && signal.ssi_signo != SIGCHLD) {
+            if (running > 0)
+                kill(-running, SIGKILL);
+            return 0;
+        }
+        if (events[LOG].revents)
+            read_log(events[LOG].fd);
+        if (running > 0 && has_ended(running, argv[2]))
+            running = -1;
+        if (events[SERVICE].revents) {
+            running = start(events[SERVICE].fd, argv + 2);
+            started = now_ms();
+        }
+    }
+}
