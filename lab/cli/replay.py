@@ -1,0 +1,102 @@
+"""`lab replay`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import click
+
+from lab.cli.arguments import json_option
+from lab.cli.context import open_lab
+from lab.replay import Outcome, Stages, Transcript, load, play, render
+
+
+class Which(click.ParamType[str]):
+    """A transcript's number, a range of numbers, or its id."""
+
+    name = "which"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(entry.id, help=entry.title) for entry in load() if entry.id.startswith(incomplete)]
+
+
+@click.command("replay", short_help="Type the article's commands again, and compare.")
+@click.argument("which", nargs=-1, type=Which(), metavar="[WHICH]…")
+@click.option("--list", "listed", is_flag=True, help="Only list the transcripts.")
+@json_option
+def command(which: tuple[str, ...], listed: bool, as_json: bool) -> None:
+    """Type the article's commands again, in order, and show what it prints beside what happens today.
+
+    WHICH is a number (5), a range (14-17) or a name (nc-verbose); none means all. Exit code 0 when all are the same,
+    but for differences that are named with their reason; 1 when some are not.
+    """
+    chosen = choose(load(), which)
+    if listed:
+        click.echo(json.dumps([_entry(one) for one in chosen], indent=2) if as_json else "\n".join(map(_line, chosen)))
+        return
+    start = time.monotonic()
+    outcomes: list[Outcome] = []
+    with open_lab() as lab, Stages(lab, [transcript.stage for transcript in chosen]) as stages:
+        for outcome in play(chosen, stages):
+            outcomes.append(outcome)
+            if not as_json:
+                _show(outcome)
+    wall = time.monotonic() - start
+    if as_json:
+        record = {
+            "transcripts": [render.record(outcome) for outcome in outcomes],
+            "elapsed": round(wall, 3),
+            "waits": sum(transcript.waits for transcript in chosen),
+        }
+        click.echo(json.dumps(record, indent=2))
+    else:
+        click.echo(render.closing(outcomes, wall))
+    if not all(outcome.same for outcome in outcomes):
+        raise click.exceptions.Exit(1)
+
+
+def choose(transcripts: list[Transcript], which: tuple[str, ...]) -> list[Transcript]:
+    """Those that the words name, in the article's order; all for no words."""
+    wanted: set[int] = set()
+    numbers = {transcript.id: transcript.number for transcript in transcripts}
+    for word in which:
+        span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        found = set(range(int(span[1]), int(span[2] or span[1]) + 1)) if span else {numbers.get(word, 0)}
+        if not found or not found <= set(numbers.values()):
+            raise click.BadParameter(
+                f"{word!r}: expected a number from 1 to {len(transcripts)}, a range such as 14-17, or a name; "
+                "lab replay --list shows them",
+                param_hint="WHICH",
+            )
+        wanted |= found
+    return [transcript for transcript in transcripts if not wanted or transcript.number in wanted]
+
+
+def _show(outcome: Outcome) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(render.coloured(outcome))
+    else:
+        click.echo("\n".join(render.plain(outcome)))
+
+
+def _line(transcript: Transcript) -> str:
+    return f"{transcript.number:2}  {transcript.id:18} {transcript.printed}"
+
+
+def _entry(transcript: Transcript) -> dict[str, object]:
+    return {
+        "number": transcript.number,
+        "id": transcript.id,
+        "title": transcript.title,
+        "section": transcript.section,
+        "command": transcript.printed,
+        "waits": transcript.waits,
+    }

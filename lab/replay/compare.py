@@ -1,0 +1,40 @@
+"""Two texts, the article's and today's: the same, but for what named rules allow?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.replay import rules
+
+
+@dataclass(frozen=True)
+class Comparison:
+    expected: str
+    """As the article has it."""
+    shown: str
+    """As a terminal shows it today."""
+    same: bool
+    """After the rules were applied to both."""
+    superfluous: tuple[str, ...] = ()
+    """Rules without which they would be the same, too."""
+
+    @property
+    def exact(self) -> bool:
+        """To the byte, without any rule."""
+        return self.expected == self.shown
+
+
+def compare(expected: str, shown: str, names: tuple[str, ...] = ()) -> Comparison:
+    """Blanks at the end of a line, and empty lines at the end of the text, cannot be seen and do not count."""
+    expected, shown = _visible(expected), _visible(shown)
+    same = _alike(expected, shown, names)
+    spare = [name for name in names if _alike(expected, shown, tuple(other for other in names if other != name))]
+    return Comparison(expected, shown, same, tuple(spare) if same else ())
+
+
+def _alike(expected: str, shown: str, names: tuple[str, ...]) -> bool:
+    return rules.apply(names, expected).rstrip("\n") == rules.apply(names, shown).rstrip("\n")
+
+
+def _visible(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")
