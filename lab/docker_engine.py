@@ -52,8 +52,11 @@ class DockerEngine:
     def client(self) -> Any:
         """The SDK's low-level client, connected at first use."""
         with explained(self.address):
-            options = docker.utils.kwargs_from_env(environment=dict(self._environment))
-            client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+            try:
+                options = docker.utils.kwargs_from_env(environment=dict(self._environment))
+                client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+            except ValueError as error:  # such as a port out of range
+                raise docker.errors.DockerException(f"Invalid bind address: {error}") from error
             api = _numbers(client.api_version)
             if api < OLDEST_API:
                 raise MachineError(
@@ -273,6 +276,11 @@ class ExecTransport:
 _CAUSES: Sequence[tuple[str, str, str]] = (
     # What the error's text has, what the lab says, what to do.
     (
+        r"Invalid bind address|only supported on Windows|Install paramiko|TLS configurations",
+        "DOCKER_HOST={address} names no engine that the lab can talk to: {text}",
+        "Write it as unix:///var/run/docker.sock or tcp://HOST:2375, or unset it for this machine's own engine.",
+    ),
+    (
         r"PermissionError|permission denied.*docker\.sock",
         "no right to use the engine's socket ({address})",
         "Join its group: sudo usermod -aG docker $USER, then log in again (or run as root).",
@@ -299,13 +307,18 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
         "lab status shows the hosts; lab up starts those that are down.",
     ),
     (
+        r"network \S+ not found|No such network",
+        "the lab's networks are not there: {text}",
+        "lab up makes them.",
+    ),
+    (
         r"No such image|not found: manifest|pull access denied|repository does not exist",
         "no image {what}: {text}",
         "lab up builds the lab's images.",
     ),
 )
 
-_HOST_CAUSE = 4
+_HOST_CAUSE = 5
 """Index in `_CAUSES` of the one that is a host's fault and not the machine's."""
 
 
@@ -317,7 +330,7 @@ def explained(address: str, what: str = "") -> Iterator[None]:
     except LabError:
         raise
     except docker.errors.NotFound as error:
-        if what and "No such image" not in str(error):
+        if what and re.search("No such (container|exec)", str(error)):
             raise HostError(
                 f"{_short(what)} is gone: {_text(error)}",
                 "lab status shows the hosts; lab up starts those that are down.",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -186,6 +188,7 @@ class Lab:
 
     def status(self) -> list[HostStatus]:
         """Every host, running or not, in the order of `compose.yaml`."""
+        self._look_at_starting()
         rows = []
         by_name = {self._name(container): container for container in self._containers()}
         counts: dict[str, int] = {"peer": self.settings.peers}
@@ -293,18 +296,23 @@ class Lab:
         if container is None:
             return HostStatus(name, service.role, "down", planned, service.attempt)
         state = (container.health or "running") if container.state == "running" else container.state
-        if state == "starting" and (container.id in self._passed or self._passes_check(container)):
+        if state == "starting" and container.id in self._passed:
             state = "healthy"
         host = self._host(container)
         addresses = {n.removeprefix(f"{host._project}_"): ip for n, ip in container.addresses.items()}
         return HostStatus(name, service.role, state, addresses or planned, service.attempt)
 
-    def _passes_check(self, container: Container) -> bool:
-        """The check's outcome now, for the seconds until the engine runs it for the first time."""
-        try:
-            return self.sessions.probe(container, self.engine.health_command(container.id), 3.0).exit == 0
-        except LabError:
-            return False
+    def _look_at_starting(self) -> None:
+        """Run the checks of hosts that the engine, seconds after their start, has not looked at yet."""
+
+        def look(container: Container) -> None:
+            with contextlib.suppress(LabError):
+                if self.sessions.probe(container, self.engine.health_command(container.id), 3.0).exit == 0:
+                    self._passed.add(container.id)
+
+        fresh = [one for one in self._containers() if one.health == "starting" and one.id not in self._passed]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(look, fresh))
 
     def _wait_ready(self, containers: Sequence[Container], progress: Progress) -> None:
         progress.step(f"waiting until {len(containers)} hosts pass their health checks")

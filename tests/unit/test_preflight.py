@@ -69,9 +69,7 @@ def test_a_lab_of_another_checkout_is_told(machine: Make) -> None:
     assert "/elsewhere/lab" in finding.text
 
 
-@pytest.mark.parametrize(
-    ("free", "level"), [(50 * 10**9, "ok"), (10**9, "warn"), (10**8, "fail"), (None, "warn")]
-)
+@pytest.mark.parametrize(("free", "level"), [(50 * 10**9, "ok"), (10**9, "warn"), (10**8, "fail"), (None, "warn")])
 def test_disk_space_decides_the_level(machine: Make, free: int | None, level: str) -> None:
     assert preflight.disk(machine(FakeEngine(free=free))).level == level
 
