@@ -22,7 +22,6 @@ from lab.engine import (
 from lab.errors import HostError
 from lab.hostexec import Transport
 
-
 T = TypeVar("T")
 
 
