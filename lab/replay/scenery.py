@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
 
 from lab.lab import Lab
@@ -24,7 +25,7 @@ class Stages:
         self.lab = lab
         self._plan = [name for number, name in enumerate(plan) if number == 0 or plan[number - 1] != name]
         self._open: dict[str, Future[tuple[ExitStack, Hosts]]] = {}
-        self._struck: list[Future[None]] = []
+        self._struck: dict[str, list[Future[None]]] = {}
         self._crew = ThreadPoolExecutor(AHEAD, thread_name_prefix="scenery")
 
     def hosts(self, stage: str) -> Hosts:
@@ -33,24 +34,31 @@ class Stages:
             self._plan = self._plan[self._plan.index(stage) :]
         wanted = [stage, *self._plan[1 : 1 + AHEAD]]
         for name in [name for name in self._open if name not in wanted]:
-            self._struck.append(self._crew.submit(_strike, self._open.pop(name)))
+            self._strike(name)
         for name in wanted:
             if name not in self._open:
-                self._open[name] = self._crew.submit(self._set_up, name)
+                before = tuple(self._struck.get(name.partition(" ")[0], ()))
+                self._open[name] = self._crew.submit(self._set_up, name, before)
         return self._open[stage].result()[1]
 
-    def _set_up(self, stage: str) -> tuple[ExitStack, Hosts]:
+    def _set_up(self, stage: str, before: tuple[Future[None], ...]) -> tuple[ExitStack, Hosts]:
+        for struck in before:  # the same hosts and addresses; each was asked for earlier, so a worker has it
+            struck.exception()
         name, _, argument = stage.partition(" ")
         stack = ExitStack()
         return stack, stack.enter_context(STAGES[name](self.lab, argument))
 
+    def _strike(self, stage: str) -> None:
+        done = self._crew.submit(_strike, self._open.pop(stage))
+        self._struck.setdefault(stage.partition(" ")[0], []).append(done)
+
     def close(self) -> None:
         """Strike what stands; raises the first error of any stage that could not be struck."""
-        self._struck += [self._crew.submit(_strike, stage) for stage in self._open.values()]
-        self._open.clear()
+        for stage in list(self._open):
+            self._strike(stage)
         self._crew.shutdown(wait=True)
-        for struck in self._struck:
-            struck.result()
+        for done in chain.from_iterable(self._struck.values()):
+            done.result()
 
     def __enter__(self) -> Stages:
         return self

@@ -18,7 +18,8 @@ Stage = Callable[[Lab, str], AbstractContextManager[Hosts]]
 WORKSTATION = "datagram-lab/client"
 IDLE = ("sleep", "infinity")
 PACKAGE_FILE = "/usr/share/xinetd.d/daytime"  # copied to /etc/xinetd.d when the host starts
-UDP_STANZA = "/the udp version/,$"
+AS_SHIPPED = "/disable/ s/= no/= yes/"  # the image enables both versions
+UDP_ALONE = "/the udp version/,$ {/disable/ s/= yes/= no/}"
 
 STAGES: dict[str, Stage] = {}
 
@@ -66,15 +67,17 @@ def packages(lab: Lab, image: str) -> Iterator[Hosts]:
 @_stage
 def xinetd_as_packaged(lab: Lab, _: str) -> Iterator[Hosts]:
     """The machine of the daytime service, which its package ships disabled."""
-    with _xinetd(lab, "s/= no/= yes/", "") as server:
+    with _xinetd(lab, AS_SHIPPED, "") as server:
         yield {"server": server}
 
 
 @_stage
 def xinetd(lab: Lab, clock: str) -> Iterator[Hosts]:
     """The machine of the daytime service, edited as the article says (localhost is its own)."""
-    script = f"s/= no/= yes/; {UDP_STANZA} s/= yes/= no/"
-    with _xinetd(lab, script, clock) as server, lab.container(WORKSTATION, network_of=server) as client:
+    with (
+        _xinetd(lab, f"{AS_SHIPPED}; {UDP_ALONE}", clock) as server,
+        lab.container(WORKSTATION, network_of=server) as client,
+    ):
         yield {"server": server, "client": client}
 
 

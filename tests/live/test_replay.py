@@ -11,8 +11,10 @@ from lab.replay import Stages, Transcript, load, play, render
 
 
 @pytest.fixture(scope="module")
-def stages(lab: Lab) -> Iterator[Stages]:
-    with Stages(lab) as stages:
+def stages(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Stages]:
+    """They know the order of the tests, and set up what comes next."""
+    here = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    with Stages(lab, [item.callspec.params["transcript"].stage for item in here]) as stages:
         yield stages
 
 

@@ -206,6 +206,15 @@ def test_the_next_stages_are_set_up_meanwhile_and_no_more(theatre):
     assert sorted(theatre.events) == sorted(f"{sign}{name}" for sign in "+-" for name in "abcdef")
 
 
+def test_a_stage_is_set_up_again_only_when_it_has_been_struck(theatre):
+    with Stages(SimpleNamespace()) as stages:
+        for name in "abababab":
+            stages.hosts(name)
+    for name in "ab":
+        own = [event for event in theatre.events if event.endswith(name)]
+        assert own == [f"+{name}", f"-{name}"] * 4
+
+
 def test_a_stage_that_cannot_be_set_up_is_told_and_the_others_are_struck(theatre, monkeypatch):
     @contextmanager
     def broken(lab: object, argument: str) -> Iterator[dict[str, FakeHost]]:
