@@ -79,8 +79,15 @@ class Compose:
         The lock goes along to Compose itself, so that when `lab` is killed, the next command still waits for the
         Compose that it left behind.
         """
-        self._settings.state.mkdir(exist_ok=True)
-        with (self._settings.state / "lock").open("w") as lock:
+        try:
+            self._settings.state.mkdir(exist_ok=True)
+            opened = (self._settings.state / "lock").open("w")
+        except OSError as error:
+            raise MachineError(
+                f"the lab cannot write to {self._settings.state}: {error.strerror}",
+                "Run it as the user who owns that folder, or take the folder over: sudo chown -R $USER .lab",
+            ) from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -58,8 +58,9 @@ class Settings:
 def load(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
     """The settings of the project around `start` (the working directory), or of the checkout that `lab` runs from."""
     root = find_root(environment, start or Path.cwd())
-    variables = {**read_env_file(root / ".env"), **environment}
-    return Settings(root, variables)
+    settings = Settings(root, {**read_env_file(root / ".env"), **environment})
+    _ = settings.peers  # a bad number is told here, before Compose or the topology stumble over it
+    return settings
 
 
 def find_root(environment: Mapping[str, str], start: Path) -> Path:
@@ -80,8 +81,12 @@ def read_env_file(path: Path) -> dict[str, str]:
     """The assignments of a Compose `.env` file: `NAME=value`, `#` comments, optional quotes."""
     if not path.is_file():
         return {}
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "Mend it: git diff .env, ls -l .env.") from error
     values = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = _ENV_LINE.match(line)

@@ -81,7 +81,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
             name: fill_in(entry["ipam"]["config"][0]["subnet"], variables)
             for name, entry in document["networks"].items()
         }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UsageError(
             f"{path} is not a lab's Compose file: {' '.join(str(error).split())}",
             "git diff compose.yaml shows what changed; every network needs ipam.config with a subnet.",

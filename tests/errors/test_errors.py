@@ -1,0 +1,217 @@
+"""Every error text that a user can meet, held by a pair: what is wrong, and the exact words.
+
+A pair is an entry of a YAML file beside this one; `says` is reviewed as a diff. A text that no pair holds, and a pair
+that holds no text, fail.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import pytest
+import requests
+import yaml
+
+from lab import compose, docker_engine, errors, preflight, processes, settings, topology
+from lab.docker_engine import DockerEngine
+from lab.engine import NetworkRecord
+from lab.errors import LabError
+from lab.hostexec import Frame
+from lab.settings import Settings
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
+from tests.unit.fake_engine import FakeEngine, container
+from tests.unit.fake_hostexec import FakeHost
+from tests.unit.test_topology import SMALL
+
+Pair = dict[str, Any]
+
+FOLDER = Path(__file__).parent
+PROJECT = FOLDER.parents[1]
+PAIRS: dict[str, list[Pair]] = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def pairs(name: str) -> pytest.MarkDecorator:
+    entries = PAIRS[name]
+    return pytest.mark.parametrize("pair", entries, ids=[entry["what"] for entry in entries])
+
+
+def compare(pair: Pair, error: LabError, root: Path | None = None) -> None:
+    """The pair's words and class are the error's, and `says` is made of one line of cause and one of remedy."""
+    said = str(error).replace(str(root), "<project>") if root else str(error)
+    assert said == pair["says"].rstrip("\n")
+    assert type(error) is getattr(errors, pair["raises"])
+    assert said.count("\n") <= 1
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "compose.yaml").write_text(SMALL)
+    return tmp_path
+
+
+@pairs("settings")
+def test_settings(pair: Pair, root: Path) -> None:
+    text = pair.get("env_file", "")
+    (root / ".env").write_bytes(text if isinstance(text, bytes) else text.encode())
+    named = root / pair["lab_dir"] if "lab_dir" in pair else root
+    with pytest.raises(LabError) as caught:
+        _ = settings.load({"LAB_DIR": str(named), **pair.get("variables", {})}).peers
+    compare(pair, caught.value, root)
+
+
+@pairs("topology")
+def test_topology(pair: Pair, root: Path) -> None:
+    (root / "compose.yaml").write_text(pair["file"])
+    with pytest.raises(LabError) as caught:
+        topology.read(root / "compose.yaml", {})
+    error = caught.value
+    if isinstance(error.__cause__, yaml.YAMLError):
+        error.args = (re.sub("(?<=file: ).*", "<the parser's words>", str(error)),)  # they differ between versions
+    compare(pair, error, root)
+
+
+@pairs("compose")
+def test_compose(pair: Pair, root: Path) -> None:
+    if "path" in pair:
+        with pytest.raises(LabError) as caught:
+            compose.find_command({"PATH": pair["path"], "HOME": pair["path"]})
+        compare(pair, caught.value)
+    elif "state" in pair:
+        (root / ".lab").write_text(pair["state"])
+        with pytest.raises(LabError) as caught, compose.Compose(Settings(root, {})).locked(print):
+            raise AssertionError("locked all the same")
+        compare(pair, caught.value, root)
+    else:
+        compare(pair, compose.explain_failure("compose up", pair["prints"].splitlines()))
+
+
+GOOGLE = """
+  google:
+    ipam:
+      config: [{subnet: 8.8.8.0/24}]
+volumes:"""
+
+
+@pairs("preflight")
+def test_preflight(pair: Pair, root: Path) -> None:
+    (root / "compose.yaml").write_text(SMALL.replace("volumes:", GOOGLE))
+    found = Settings(root, {"COMPOSE_PROJECT_NAME": "small"})
+    engine = FakeEngine(
+        records=[
+            replace(container("router", project=one.get("project", ""), folder=one.get("folder", "")), name=one["name"])
+            for one in pair.get("containers", [])
+        ],
+        network_records=[
+            NetworkRecord(str(number), one["name"], tuple(one["subnets"]))
+            for number, one in enumerate(pair.get("networks", []))
+        ],
+        free=pair.get("free", 50 * 10**9),
+    )
+    compose_found = compose.Compose(found, ["compose"])
+    machine = preflight.Machine(engine, compose_found, found, topology.read(root / "compose.yaml", {}))
+    if "warns" in pair:
+        preflight.require(machine)
+        (finding,) = [finding for finding in preflight.examine(machine) if finding.level == "warn"]
+        assert finding.check == pair["warns"]
+        assert f"{finding.text}\n{finding.remedy}\n" == pair["says"]
+    else:
+        with pytest.raises(LabError) as caught:
+            preflight.require(machine)
+        compare(pair, caught.value)
+
+
+def fail(pair: Pair) -> None:
+    """Raise as the SDK does, whose errors for the engine's answers carry its words apart."""
+    if "api" in pair:  # of an engine that is too old
+        DockerEngine({}).version()
+    ((kind, text),) = pair["error"].items()
+    if issubclass(made := getattr(docker.errors, kind, object), docker.errors.APIError):
+        raise made(f"Server Error: {text}", explanation=text)
+    raise getattr(docker.errors if hasattr(docker.errors, kind) else requests.exceptions, kind)(text)
+
+
+@pairs("docker_engine")
+def test_docker_engine(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        api_version = pair.get("api", "1.41")
+
+        def __init__(self, **options: object) -> None: ...
+
+        def version(self) -> Mapping[str, str]:
+            raise AssertionError("an engine that is too old has been used")
+
+    monkeypatch.setattr(docker, "APIClient", Client)
+    address = pair.get("address", docker_engine.SOCKET)
+    with pytest.raises(LabError) as caught, docker_engine.explained(address, pair.get("of", "")):
+        fail(pair)
+    compare(pair, caught.value)
+
+
+def vanishes(host: FakeHost, heard: Frame) -> None:
+    host.vanish()
+
+
+class NewerHost(FakeHost):
+    """Greets with version 2 of the protocol."""
+
+    def say(self, kind: bytes, number: int, payload: bytes | int = b"") -> None:
+        if kind == b"H":
+            payload = (2).to_bytes(4, "big") + bytes(4)
+        super().say(kind, number, payload)
+
+
+def script(command: Any) -> Script:
+    match command:
+        case "never ends":
+            return never_ends
+        case "vanishes":
+            return vanishes
+        case {"exit": status, **written}:
+            return exits(status, written.get("out", "").encode(), written.get("err", "").encode())
+    return exits(0)
+
+
+@pairs("hosts")
+def test_hosts(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(log_text=pair.get("log", "").encode(), script=script(pair.get("command")))
+    lab = open_small(tmp_path, engine)
+    lab.up()
+    host = lab.host("router")
+    if pair.get("command") == "speaks version 2":
+        monkeypatch.setattr(engine, "open_exec", lambda *_: NewerHost())
+    match pair.get("router"):
+        case "gone":
+            engine.remove(host.id)
+        case "exited":
+            engine.change("small_router_1", state="exited", status="Exited (1) 3 seconds ago")
+    if "addresses" in pair:
+        engine.change("small_router_1", addresses=pair["addresses"])
+    if "output_limit" in pair:
+        monkeypatch.setattr(
+            processes.Process.__init__, "__kwdefaults__", {"collect": True, "limit": pair["output_limit"]}
+        )
+    with pytest.raises(LabError) as caught:
+        eval(pair["call"], {"lab": lab, "host": host, "engine": engine})
+    lab.close()
+    error = caught.value
+    error.args = (re.sub(r"(?<=^Signals: ).*", "<all signals>", str(error), flags=re.MULTILINE),)
+    compare(pair, error)
+
+
+@pairs("cli")
+def test_cli(pair: Pair, run: Run, lab: SmallLab, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.script = script(pair.get("command"))
+    lab.up()
+    if "path" in pair:
+        monkeypatch.setattr(os, "environ", {**os.environ, "PATH": pair["path"]})
+    ran = run(*pair["words"])
+    assert (ran.exit, ran.out, ran.err) == (pair["exit"], "", pair["says"])
