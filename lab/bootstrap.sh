@@ -2,7 +2,7 @@
 # Makes a machine fit for the lab. Run by the Makefile, before there is any Python of ours.
 #
 #   lab/bootstrap.sh machine      Python, engine, Compose and base builder are there, and the engine answers
-#   lab/bootstrap.sh venv [dev]   .venv holds the lab (dev: and what its tests need)
+#   lab/bootstrap.sh venv [dev]   .venv holds the lab (dev: and what its tests need, with a C compiler)
 #
 # On Debian and Ubuntu, as root, what is missing is installed and a stopped engine is started, after saying so;
 # LAB_INSTALL=0 forbids both. Anywhere else one message says what is missing and which command mends it (exit 3).
@@ -17,6 +17,9 @@ PATH=$PATH:$root/usr/sbin:$root/sbin # where an ordinary user has no dockerd on 
 # ---- what is there ------------------------------------------------------------------------------------------
 
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# The tests compile the lab's C programs. The compiler alone is not enough: Debian keeps the C library's headers apart.
+have_compiler() { have gcc && [ -e "$root/usr/include/stdio.h" ]; }
 
 # The first Python that is new enough and can make a virtual environment (Debian ships that part apart).
 find_python() {
@@ -74,7 +77,8 @@ want_builder() {
     [ "$(ask /images/datagram-lab/debian:bookworm/json)" != 200 ]
 }
 
-# Sets `needs` to the words among python, engine, compose and builder that are missing here, `engine` to missing,
+# Sets `needs` to the words among python, engine, compose and builder that are missing here (a compiler is missed only
+# by `venv dev`), `engine` to missing,
 # stopped, stuck (runs and does not answer), barred (no right to its socket), running, or foreign: DOCKER_HOST names
 # it, and the lab itself asks it.
 look() {
@@ -135,6 +139,9 @@ choose_packages() {
             if ! [ -e "$root/etc/ssl/certs/ca-certificates.crt" ]; then
                 add ca-certificates "so that the engine can trust a registry"
             fi ;;
+        compiler)
+            add gcc "compiles the lab's C programs for their tests"
+            add libc6-dev "the C library's headers" ;;
         compose) add "$(compose_package)" "Compose, which starts the hosts together" ;;
         builder)
             add mmdebstrap "builds the base image from Debian's packages where no registry answers"
@@ -160,13 +167,14 @@ compose_package() {
 
 # The command that an administrator of another system would type.
 foreign_command() {
-    words='' names='' python_name=python3 engine_name=docker compose_name=docker-compose
-    if have dnf; then words="dnf install" engine_name=moby-engine
-    elif have zypper; then words="zypper install" python_name=python311
+    words='' names='' python_name=python3 engine_name=docker compose_name=docker-compose compiler_names=gcc
+    if have dnf; then words="dnf install" engine_name=moby-engine compiler_names="gcc glibc-static"
+    elif have zypper; then words="zypper install" python_name=python311 compiler_names="gcc glibc-devel-static"
     elif have pacman; then words="pacman -S --needed" python_name=python
-    elif have apk; then words="apk add" compose_name=docker-cli-compose
+    elif have apk; then words="apk add" compose_name=docker-cli-compose compiler_names="gcc musl-dev"
     else
-        echo "install Python 3.11 or newer, Docker Engine 20.10 or newer and Compose (https://docs.docker.com/engine/install/)"
+        # shellcheck disable=SC2086  # a list of words
+        echo "install $(in_words $needs) (Docker's: https://docs.docker.com/engine/install/)"
         return
     fi
     for need in $needs; do
@@ -174,6 +182,7 @@ foreign_command() {
         python) names="$names $python_name" ;;
         engine) names="$names $engine_name" ;;
         compose) names="$names $compose_name" ;;
+        compiler) names="$names $compiler_names" ;;
         esac
     done
     echo "${sudo}$words$names"
@@ -205,6 +214,7 @@ in_words() {
         engine) need="a container engine" ;;
         compose) need="Compose" ;;
         builder) need="a builder of the base image" ;;
+        compiler) need="a C compiler with its headers" ;;
         esac
         if [ -z "$list" ]; then list=$need; elif [ $left = 1 ]; then list="$list and $need"; else list="$list, $need"; fi
         left=$((left - 1))
@@ -343,9 +353,11 @@ machine() {
 # The stamps say that .venv is whole: away before it is touched, back when all is done. Without them it is made anew,
 # so that an interrupted installation mends itself.
 venv() {
-    if ! find_python; then
+    needs='' engine=foreign
+    find_python || needs=python
+    if [ "${1:-}" = dev ] && ! have_compiler; then needs="$needs compiler"; fi
+    if [ -n "$needs" ]; then
         look_at_system
-        needs=python engine=foreign
         if [ "$(id -u)" != 0 ] || [ $system = other ] || [ "${LAB_INSTALL:-1}" = 0 ]; then explain; fi
         install_packages
         find_python || explain

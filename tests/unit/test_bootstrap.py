@@ -371,7 +371,7 @@ def test_an_ordinary_user_is_told_what_an_administrator_types(machine: Machine, 
         ("pacman", "pacman -S --needed python docker docker-compose"),
         ("zypper", "zypper install python311 docker docker-compose"),
         ("apk", "apk add python3 docker docker-cli-compose"),
-        ("brew", "install Python 3.11 or newer, Docker Engine 20.10 or newer and Compose"),
+        ("brew", "install Python 3.11 or newer with venv, a container engine, Compose and a builder"),
     ],
 )
 def test_another_system_gets_its_own_command_and_nothing_is_installed(
@@ -512,8 +512,28 @@ def venv_maker(machine: Machine, pip: str = "exit 0") -> None:
     )
 
 
+def compiler(machine: Machine) -> None:
+    machine.command("gcc")
+    (machine.root / "usr/include").mkdir()
+    (machine.root / "usr/include/stdio.h").touch()
+
+
+@pytest.mark.parametrize("missing", ["gcc", "headers"])
+def test_the_tests_compiler_is_installed_when_they_are_wanted(machine: Machine, missing: str) -> None:
+    venv_maker(machine)
+    if missing == "headers":
+        machine.command("gcc")
+    assert machine.run("venv").returncode == 0
+    assert machine.changes() == [call for call in machine.changes() if call.startswith("pip")]
+    done = machine.run("venv", "dev")
+    assert done.returncode == 0
+    assert any(call.endswith("Timeout=120 gcc libc6-dev") for call in machine.calls)
+    assert "compiles the lab's C programs" in done.stdout
+
+
 def test_the_stamps_come_last_and_say_where(machine: Machine) -> None:
     venv_maker(machine)
+    compiler(machine)
     done = machine.run("venv", "dev")
     assert done.returncode == 0, done.stderr
     assert (machine.project / ".venv/dev").read_text() == f"{machine.project}\n"
@@ -535,6 +555,7 @@ def test_a_failed_installation_leaves_no_stamp_and_is_begun_anew(machine: Machin
 
 def test_an_update_that_is_interrupted_leaves_no_stamp(machine: Machine) -> None:
     venv_maker(machine)
+    compiler(machine)
     machine.run("venv")
     (machine.project / ".venv/bin/python").write_text("#!/bin/sh\nexit 1\n")
     assert machine.run("venv", "dev").returncode == 3
@@ -543,6 +564,7 @@ def test_an_update_that_is_interrupted_leaves_no_stamp(machine: Machine) -> None
 
 def test_a_whole_venv_is_brought_up_to_date_and_not_made_anew(machine: Machine) -> None:
     venv_maker(machine)
+    compiler(machine)
     machine.run("venv")
     machine.run("venv", "dev")
     assert [call for call in machine.calls if "-m venv" in call] == ["python3 -m venv --clear .venv"]
