@@ -15,6 +15,9 @@ from lab.replay.scenery import Stages
 from lab.replay.stages import Hosts
 from lab.replay.terminal import Terminal
 
+LAN = "192.168.1."
+"""How the article's addresses begin; LAB_LAN may have moved the LAN elsewhere."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -33,6 +36,7 @@ class Outcome:
 
 def play(transcripts: Iterable[Transcript], stages: Stages) -> Iterator[Outcome]:
     """Play one after the other; each outcome as soon as it is there."""
+    lan = f"{stages.lab.settings.variables.get('LAB_LAN') or LAN[:-1]}."
     for transcript in transcripts:
         start = time.monotonic()
         hosts = stages.hosts(transcript.stage)
@@ -42,8 +46,8 @@ def play(transcripts: Iterable[Transcript], stages: Stages) -> Iterator[Outcome]
         except CommandError as error:
             trouble = f"before it could be typed: {error.cause}"
         else:
-            text, trouble = _type(transcript, hosts)
-        comparison = compare(transcript.expected, _at_home(text, stages), transcript.rules)
+            text, trouble = _type(transcript, hosts, lan)
+        comparison = compare(transcript.expected, text.replace(lan, LAN), transcript.rules)
         yield Outcome(transcript, comparison, trouble, time.monotonic() - start)
 
 
@@ -56,7 +60,7 @@ def _prepare(transcript: Transcript, host: Host, stages: Stages) -> None:
         host.run(["sh", "-c", command], user=user).check()
 
 
-def _type(transcript: Transcript, hosts: Hosts) -> tuple[str, str]:
+def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
     """What the main window shows in the end, and what went wrong, if anything."""
     plans = {**transcript.windows, MAIN: transcript.main}
     with ExitStack() as stack:
@@ -71,7 +75,7 @@ def _type(transcript: Transcript, hosts: Hosts) -> tuple[str, str]:
 
         try:
             for step in transcript.steps:
-                _do(step, window(step.window))
+                _do(step, window(step.window), lan)
             main = window(MAIN)
             if transcript.stays:
                 return main.text(seen=True), ""
@@ -83,16 +87,10 @@ def _type(transcript: Transcript, hosts: Hosts) -> tuple[str, str]:
             return windows[MAIN].text() if MAIN in windows else "", error.cause
 
 
-def _do(step: Step, terminal: Terminal) -> None:
+def _do(step: Step, terminal: Terminal, lan: str) -> None:
     if step.see is not None:
-        terminal.see(step.see)
+        terminal.see(step.see.replace(LAN, lan))
     elif step.type is not None:
         terminal.type(step.type)
     elif step.press is not None:
         terminal.press(step.press)
-
-
-def _at_home(text: str, stages: Stages) -> str:
-    """The text with the article's addresses, where LAB_LAN moves the LAN elsewhere."""
-    lan = stages.lab.settings.variables.get("LAB_LAN")
-    return text.replace(f"{lan}.", "192.168.1.") if lan else text

@@ -110,7 +110,10 @@ def peers(lab: Lab, _: str) -> Iterator[Hosts]:
             host.stop()
         machines = {}
         for name, address in addresses.items():
-            machine = stack.enter_context(lab.container(WORKSTATION, networks={"lan": address}))
+            # Two minutes and no more: should this program be killed, the addresses are free again by themselves.
+            machine = stack.enter_context(
+                lab.container(WORKSTATION, networks={"lan": address}, command=["sleep", "120"])
+            )
             machine.run(["gcc", "-xc", "-", "-o", "update"], input=source).check()
             machines[name] = machine
         yield machines

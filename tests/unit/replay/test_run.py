@@ -139,7 +139,7 @@ def test_what_cannot_be_prepared_is_told(stages, host, monkeypatch):
 
 
 def test_where_the_lan_is_elsewhere_the_articles_addresses_are_meant(stages):
-    (outcome,) = play([transcript("where", "at 192.168.1.1")], stages)
+    (outcome,) = play([transcript("where", "at 192.168.1.1", steps=(Step(see="at 192.168.1.1"),))], stages)
     assert outcome.same
 
 
