@@ -41,7 +41,7 @@ class NoSuchHost(UsageError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f'no host "{name}"{hint}', f"Hosts: {', '.join(known) or 'none'}")
         self.name = name
