@@ -236,6 +236,9 @@ class ExecTransport:
         self._stream = stream  # keeps the response, and so the connection, alive
         self._socket = getattr(stream, "_sock", stream)
         self._socket.settimeout(None)
+        # Not the socket itself: what the program says first may have come along with the engine's answer, whose
+        # reader then has it already.
+        self._reader = stream._response.raw._fp.fp
         self._left = 0
         self.complaint = b""
 
@@ -253,7 +256,7 @@ class ExecTransport:
                 self.complaint += self._exactly(length)
             else:
                 self._left = length
-        data = bytes(self._socket.recv(min(size, self._left)))
+        data = bytes(self._reader.read1(min(size, self._left)))
         self._left -= len(data)
         return data
 
@@ -266,7 +269,7 @@ class ExecTransport:
     def _exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            chunk = self._socket.recv(size - len(data))
+            chunk = self._reader.read1(size - len(data))
             if not chunk:
                 return b""
             data += chunk

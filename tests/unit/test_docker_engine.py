@@ -1,0 +1,68 @@
+"""The engine's hijacked connection; what the engine's errors become is held by tests/errors/docker_engine.yaml."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from lab.docker_engine import ExecTransport
+
+
+def block(kind: int, data: bytes) -> bytes:
+    return struct.pack(">BxxxL", kind, len(data)) + data
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, ExecTransport]]:
+    """The engine's end, and ours as the SDK hands it out: when the answer's last line has been read."""
+    far, near = socket.socketpair()
+    far.sendall(b"HTTP/1.1 101 UPGRADED\r\n" + block(1, b"early"))
+    reader = near.makefile("rb")
+    assert reader.readline() == b"HTTP/1.1 101 UPGRADED\r\n"
+    stream = SimpleNamespace(
+        _sock=near, _response=SimpleNamespace(raw=SimpleNamespace(_fp=SimpleNamespace(fp=reader))), close=reader.close
+    )
+    with far:
+        yield far, ExecTransport(stream)
+
+
+def test_what_came_along_with_the_engines_answer_is_not_lost(ends: tuple[socket.socket, ExecTransport]) -> None:
+    far, transport = ends
+    assert transport.recv(100) == b"early"
+    far.sendall(block(1, b"late"))
+    assert transport.recv(100) == b"late"
+
+
+def test_a_block_may_be_taken_in_pieces(ends: tuple[socket.socket, ExecTransport]) -> None:
+    far, transport = ends
+    assert [transport.recv(2), transport.recv(2), transport.recv(2)] == [b"ea", b"rl", b"y"]
+    far.sendall(block(1, b"next")[:5])
+    far.sendall(block(1, b"next")[5:])
+    assert transport.recv(2) == b"ne"
+
+
+def test_standard_error_is_kept_apart(ends: tuple[socket.socket, ExecTransport]) -> None:
+    far, transport = ends
+    far.sendall(block(2, b"no such program\n") + block(1, b"x"))
+    assert transport.recv(100) == b"early"
+    assert transport.recv(100) == b"x"
+    assert transport.complaint == b"no such program\n"
+
+
+def test_the_end_of_the_connection_is_the_end(ends: tuple[socket.socket, ExecTransport]) -> None:
+    far, transport = ends
+    far.close()
+    assert transport.recv(100) == b"early"
+    assert transport.recv(100) == b""
+
+
+def test_what_is_sent_arrives(ends: tuple[socket.socket, ExecTransport]) -> None:
+    far, transport = ends
+    transport.send(b"frame")
+    assert far.recv(100) == b"frame"
+    transport.close()
+    assert far.recv(100) == b""
