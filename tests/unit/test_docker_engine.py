@@ -26,8 +26,10 @@ def ends() -> Iterator[tuple[socket.socket, ExecTransport]]:
     stream = SimpleNamespace(
         _sock=near, _response=SimpleNamespace(raw=SimpleNamespace(_fp=SimpleNamespace(fp=reader))), close=reader.close
     )
+    transport = ExecTransport(stream)
     with far:
-        yield far, ExecTransport(stream)
+        yield far, transport
+    transport.close()
 
 
 def test_what_came_along_with_the_engines_answer_is_not_lost(ends: tuple[socket.socket, ExecTransport]) -> None:
