@@ -5,7 +5,9 @@ The first line of a stage's docstring tells the reader of a replay where he is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from lab.hosts import Host
@@ -96,18 +98,13 @@ def _xinetd(lab: Lab, script: str, clock: str) -> Iterator[Host]:
 
 @_stage
 def peers(lab: Lab, _: str) -> Iterator[Hosts]:
-    """The article's two machines, 192.168.1.69 and .73; the lab's own peers are silent meanwhile."""
-    replaced = [lab.host("peer69"), lab.host("peer73")]
-    others = [host for host in lab.hosts() if "lan" in host.addresses and host.name.startswith("peer-")]
-    addresses = {host.name: host.addresses["lan"] for host in replaced}
+    """The article's two machines, 192.168.1.69 and .73; the lab's own peers are off meanwhile."""
+    addresses = {name: lab.host(name).addresses["lan"] for name in ("peer69", "peer73")}
+    off = [host for host in lab.hosts() if "lan" in host.addresses and re.fullmatch(r"peer(69|73|-\d+)", host.name)]
     source = (lab.settings.root / "services/peer/article/update.c").read_bytes()
     with ExitStack() as stack:
-        for host in others:
-            stack.callback(host.unpause)
-            host.pause()
-        for host in replaced:
-            stack.callback(_start_again, host)
-            host.stop()
+        stack.callback(_for_each, _start_again, off)
+        _for_each(Host.stop, off)
         machines = {}
         for name, address in addresses.items():
             # Two minutes and no more: should this program be killed, the addresses are free again by themselves.
@@ -122,6 +119,12 @@ def peers(lab: Lab, _: str) -> Iterator[Hosts]:
 def _start_again(host: Host) -> None:
     host.restart()
     host.wait_healthy()
+
+
+def _for_each(action: Callable[[Host], None], hosts: Sequence[Host]) -> None:
+    """At once, as far as the machine can; raises the first error when all are done."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(action, hosts))
 
 
 @_stage
