@@ -20,7 +20,9 @@ import docker.errors
 import docker.utils
 import requests
 
+from lab import ownership
 from lab.engine import (
+    OWNER_LABEL,
     PROJECT_LABEL,
     TEMPORARY_LABEL,
     Container,
@@ -160,7 +162,7 @@ class DockerEngine:
                 command=list(wanted.command) if wanted.command else None,
                 user=wanted.user,
                 environment=dict(wanted.env),
-                labels={TEMPORARY_LABEL: wanted.project},
+                labels={TEMPORARY_LABEL: wanted.project, OWNER_LABEL: ownership.mine()},
                 host_config=host_config,
                 networking_config=client.create_networking_config(first) if first else None,
             )["Id"]

@@ -19,6 +19,8 @@ NUMBER_LABEL = "com.docker.compose.container-number"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
 TEMPORARY_LABEL = "lab.temporary"
 """On containers that Compose does not know (captures, a test's own hosts); its value is the project's name."""
+OWNER_LABEL = "lab.owner"
+"""On the same: the process that made it (`lab.ownership`)."""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import TracebackType
 
-from lab import images, preflight
+from lab import images, ownership, preflight
 from lab.compose import Compose
-from lab.engine import PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, TemporaryContainer
+from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.hosts import Host
 from lab.progress import Progress, Silent
@@ -105,6 +105,7 @@ class Lab:
         with self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
+            self._sweep(lambda owner: not ownership.is_alive(owner))
             self._images_up(progress)
             if not self._is_up(machine.own):
                 progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
@@ -122,9 +123,7 @@ class Lab:
             self.sessions.close()
             (self.settings.state / "up.json").unlink(missing_ok=True)
             project = self.settings.project
-            for container in self.engine.containers():
-                if container.labels.get(TEMPORARY_LABEL) == project:
-                    self.engine.remove(container.id)
+            self._sweep(lambda owner: True)
             self.compose.down(progress.detail)
             # What an interrupted Compose left behind, under names that it no longer knows.
             for container in self._containers():
@@ -258,6 +257,13 @@ class Lab:
         self.close()
 
     # Inside
+
+    def _sweep(self, wanted: Callable[[str], bool]) -> None:
+        """Remove those temporary containers of the lab whose owner is wanted."""
+        for container in self.engine.containers():
+            temporary = container.labels.get(TEMPORARY_LABEL) == self.settings.project
+            if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
+                self.engine.remove(container.id)
 
     def _images_up(self, progress: Progress) -> None:
         stale = images.stale(self.store, self.topology, self.settings)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine import TEMPORARY_LABEL, NetworkRecord
+from lab import ownership
+from lab.engine import OWNER_LABEL, TEMPORARY_LABEL, NetworkRecord
 from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
 from lab.lab import Lab
 from lab.settings import Settings
@@ -134,6 +135,16 @@ def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine
     assert [record.name for record in engine.network_records] == ["bridge"]
     assert engine.volume_names == []
     assert not (lab.settings.state / "up.json").exists()
+
+
+def test_up_sweeps_what_a_killed_process_left_and_nothing_else(lab: Lab, engine: FakeEngine) -> None:
+    for name, owner in (("orphan", "1@0"), ("capture", ownership.mine()), ("unknown", "")):
+        labels = {TEMPORARY_LABEL: "small", OWNER_LABEL: owner}
+        engine.records.append(container(name, project="", labels=labels, id=name))
+    engine.records.append(container("neighbour", project="", labels={OWNER_LABEL: "1@0"}, id="neighbour"))
+    lab.up()
+    assert ("remove", "orphan") in engine.done
+    assert {"capture", "unknown", "neighbour"} <= {record.id for record in engine.records}
 
 
 def test_down_twice_is_no_error(lab: Lab) -> None:
