@@ -158,7 +158,8 @@ _CAUSES = (
         "Check the network of the engine's machine (proxy, DNS), then run the command again; what was built is kept.",
     ),
     (
-        r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker",
+        r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker"
+        r"|Error while fetching server API version",
         "Compose cannot reach the engine",
         "lab doctor says why.",
     ),

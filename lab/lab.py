@@ -79,9 +79,12 @@ class Lab:
     def store(self) -> images.ImageStore:
         """The engine's images."""
         if self._store is None:
+            from lab.docker_engine import DockerEngine
             from lab.image_store import DockerImageStore
 
-            self._store = DockerImageStore(self.settings.variables)
+            engine = self.engine
+            assert isinstance(engine, DockerEngine), "another engine comes with a store of its own"
+            self._store = DockerImageStore(engine)
         return self._store
 
     @cached_property
@@ -106,7 +109,7 @@ class Lab:
             machine = self.machine
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))
-            self._images_up(progress)
+            self._images_up(machine.own, progress)
             if not self._is_up(machine.own):
                 progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
                 self.compose.up(progress.detail)
@@ -145,6 +148,8 @@ class Lab:
         if not 0 <= count <= LARGEST_PEERS:
             raise UsageError(f"{count} {service}s asked for", f"Ask for 0 to {LARGEST_PEERS}.")
         with self.compose.locked(progress.step):
+            preflight.require(self.machine)
+            self._images_up(progress)
             progress.step(f"scaling {service} to {count}")
             self.compose.up(progress.detail, {service: count})
             own = [container for container in self._containers() if container.service == service]
@@ -265,8 +270,9 @@ class Lab:
             if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
                 self.engine.remove(container.id)
 
-    def _images_up(self, progress: Progress) -> None:
-        stale = images.stale(self.store, self.topology, self.settings)
+    def _images_up(self, containers: Sequence[Container], progress: Progress) -> None:
+        known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
+        stale = images.stale(self.store, self.topology, self.settings, known)
         if not stale:
             return
         images.ensure_debian(self.store, source=self.settings.base, progress=progress)
@@ -355,7 +361,8 @@ class Lab:
             remembered.get("fingerprint") == self._fingerprint()
             and remembered.get("containers") == sorted(container.id for container in containers)
             and all(container.state == "running" for container in containers)
-            and all(self.store.id_of(container.image) == container.image_id for container in containers)
+            # Of an image whose name has moved on to a newer one, the engine lists the id instead of the name.
+            and all(container.image == self.topology.services[container.service].image for container in containers)
         )
 
     def _remember(self, containers: Sequence[Container]) -> None:
