@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,8 +26,8 @@ class DockerImageStore:
     quick path for the list of images, which adds up the sizes of all.
     """
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._engine = DockerEngine(environment)
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
 
     @property
     def _client(self) -> Any:

@@ -148,8 +148,9 @@ class Lab:
         if not 0 <= count <= LARGEST_PEERS:
             raise UsageError(f"{count} {service}s asked for", f"Ask for 0 to {LARGEST_PEERS}.")
         with self.compose.locked(progress.step):
-            preflight.require(self.machine)
-            self._images_up(progress)
+            machine = self.machine
+            preflight.require(machine)
+            self._images_up(machine.own, progress)
             progress.step(f"scaling {service} to {count}")
             self.compose.up(progress.detail, {service: count})
             own = [container for container in self._containers() if container.service == service]

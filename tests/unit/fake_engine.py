@@ -142,7 +142,7 @@ def container(
     return Container(
         id=id or f"id-{service}-{number}",
         name=f"{project}_{service}_{number}" if project else service,
-        image=image or f"image-{service}",
+        image=image or f"small/{service}",
         image_id="sha256:1",
         state=state,
         health=health if state == "running" else "",

@@ -58,7 +58,7 @@ def lab(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / ".lab").mkdir()
     settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})
     made = Lab(settings, engine, FakeCompose(engine), FakeStore())  # type: ignore[arg-type]
-    monkeypatch.setattr(made, "_images_up", lambda progress: None)
+    monkeypatch.setattr(made, "_images_up", lambda containers, progress: None)
     return made
 
 
@@ -96,7 +96,7 @@ def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, 
         case "memory lost":
             (lab.settings.state / "up.json").write_text("{half")
         case "image changed":
-            engine.change("small_router_1", image_id="sha256:2")
+            engine.change("small_router_1", image="sha256:1")
     if harm == "stopped":
         with pytest.raises(HostError, match="router ended"):
             lab.up()

@@ -87,7 +87,7 @@ class Store:
 class SmallLab(Lab):
     """Its images are never built."""
 
-    def _images_up(self, progress: object) -> None: ...
+    def _images_up(self, containers: object, progress: object) -> None: ...
 
 
 def open_small(root: Path, engine: FakeEngine) -> SmallLab:
