@@ -18,7 +18,7 @@ test: machine .venv/dev ## Run every test, against the live lab too (starts it w
 check: .venv/dev ## Format, lint, types and unit tests; needs no engine
 	@.venv/bin/ruff format --check
 	@.venv/bin/ruff check
-	@.venv/bin/mypy --strict lab
+	@.venv/bin/mypy --strict lab bench
 	@.venv/bin/pytest tests/unit $(wildcard tests/errors tests/parsers)
 
 bench: machine .venv/dev ## Measure the lab against plain Compose and bare programs

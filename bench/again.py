@@ -1,0 +1,19 @@
+"""`lab up` when there is nothing to do, against plain Compose when there is nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.bench import LAB, Bench
+from bench.measure import Row, by_turns
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    bench.lab.up()
+    before = {container.id for container in bench.lab.machine.own}
+    lab_up, compose_up = by_turns(
+        [lambda: bench.seconds(LAB, "up"), lambda: bench.seconds(*bench.compose, "up", "-d")], bench.rounds
+    )
+    if before != {container.id for container in bench.lab.machine.own}:
+        raise RuntimeError("there was something to do: hosts were made anew")
+    yield Row("again", "lab up, nothing to do", "compose up -d, nothing to do", "s", lab_up, compose_up)
