@@ -321,6 +321,11 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
         "no image {what}: {text}",
         "lab up builds the lab's images.",
     ),
+    (
+        r"image is being used by|image is in use|using its referenced image",
+        "an image of the lab is in use by a container that is not the lab's: {text}",
+        "Remove that container (docker rm -f, with the id named last above), then repeat.",
+    ),
 )
 
 _HOST_CAUSE = 5
