@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -171,6 +172,24 @@ def stale(
         # Noted before the build: a folder that is edited meanwhile will differ from the note, and count as stale.
         record.change({image: {"content": source.content} for image, source in found.items()})
     return [source.service for source in found.values()]
+
+
+def build_order(topology: Topology, stale: Sequence[Service]) -> TopologicalSorter[str]:
+    """The names of the stale services, each after those whose images it starts from.
+
+    The stages of one Dockerfile come one after the other: side by side they would do their common steps twice.
+    """
+    sources = _sources(topology)
+    by_image = {service.image: service.name for service in stale}
+    order: TopologicalSorter[str] = TopologicalSorter()
+    last_of: dict[Path | None, str] = {}
+    for service in stale:
+        before = {by_image[base] for base in sources[service.image].bases if base in by_image}
+        if service.build in last_of:
+            before.add(last_of[service.build])
+        order.add(service.name, *before)
+        last_of[service.build] = service.name
+    return order
 
 
 def remember(store: ImageStore, topology: Topology, settings: Settings) -> None:

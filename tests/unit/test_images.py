@@ -394,3 +394,42 @@ def test_a_builder_is_read_to_its_end_before_the_archive_ends(builder: Path) -> 
     with pytest.raises(MachineError):
         images.ensure_debian(store, source="build", progress=Told())
     assert given == [b"half"]
+
+
+def test_images_are_built_after_those_they_start_from(tmp_path: Path) -> None:
+    for name, dockerfile in {
+        "layers": "FROM debian AS base\nFROM base AS tools\n",
+        "server": "FROM small/base\n",
+        "peer": "FROM small/tools AS build\nFROM small/base\n",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text(dockerfile)
+    (tmp_path / "compose.yaml").write_text("""
+services:
+  base: {image: small/base, build: {context: layers, target: base}}
+  tools: {image: small/tools, build: {context: layers, target: tools}}
+  server: {image: small/server, build: server}
+  peer: {image: small/peer, build: peer}
+networks: {}
+""")
+    lab = topology.read(tmp_path / "compose.yaml", {})
+    order = images.build_order(lab, list(lab.services.values()))
+    order.prepare()
+    waves = []
+    while order.is_active():
+        waves.append(sorted(order.get_ready()))
+        order.done(*waves[-1])
+    assert waves == [["base"], ["server", "tools"], ["peer"]]
+
+
+def test_an_image_whose_base_is_fresh_waits_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "Dockerfile").write_text("FROM small/base\n")
+    (tmp_path / "compose.yaml").write_text("""
+services:
+  base: {image: small/base, build: server}
+  server: {image: small/server, build: server}
+networks: {}
+""")
+    lab = topology.read(tmp_path / "compose.yaml", {})
+    assert list(images.build_order(lab, [lab.services["server"]]).static_order()) == ["server"]
