@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from graphlib import TopologicalSorter
 from types import TracebackType
 
-from lab import images, ownership, preflight
+from lab import building, images, ownership, preflight
 from lab.compose import Compose
 from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
@@ -275,29 +273,7 @@ class Lab:
 
     def _images_up(self, containers: Sequence[Container], progress: Progress) -> None:
         known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
-        stale = images.stale(self.store, self.topology, self.settings, known)
-        if not stale:
-            return
-        images.ensure_debian(self.store, source=self.settings.base, progress=progress)
-        self._build(images.build_order(self.topology, stale), len(stale), progress)
-        images.remember(self.store, self.topology, self.settings)
-
-    def _build(self, order: TopologicalSorter[str], total: int, progress: Progress) -> None:
-        """Build the images, as many side by side as there are processors; the first that fails ends it."""
-        progress.step(f"building {total} images")
-        order.prepare()
-        built = 0
-        under_way: dict[Future[None], str] = {}
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            while order.is_active():
-                for name in order.get_ready():
-                    under_way[pool.submit(self.compose.build, [name], progress.detail)] = name
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    name = under_way.pop(future)
-                    future.result()
-                    order.done(name)
-                    built += 1
-                    progress.step(f"building {total} images: {built} done, the last was {name}")
+        building.build_stale(self.store, self.compose, self.topology, self.settings, known, progress)
 
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""

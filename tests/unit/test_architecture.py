@@ -19,7 +19,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.replay",),
     ("lab",),  # the public face alone: `from lab import Lab`
     ("lab.lab",),
-    ("lab.image_store",),
+    ("lab.building", "lab.image_store"),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
     ("lab.compose", "lab.debian", "lab.hosts"),
     ("lab.sessions",),

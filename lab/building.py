@@ -1,0 +1,49 @@
+"""Building what is missing or out of date: the Debian base by us, everything on top of it by Compose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+
+from lab import images
+from lab.compose import Compose
+from lab.progress import Progress
+from lab.settings import Settings
+from lab.topology import Topology
+
+
+def build_stale(
+    store: images.ImageStore,
+    compose: Compose,
+    topology: Topology,
+    settings: Settings,
+    known: Mapping[str, str],
+    progress: Progress,
+) -> None:
+    """Have every image of the lab as its folder says. `known` are ids by name that the engine has just told."""
+    stale = images.stale(store, topology, settings, known)
+    if not stale:
+        return
+    images.ensure_debian(store, source=settings.base, progress=progress)
+    progress.step(f"building {len(stale)} images")
+    _build(compose, images.build_order(topology, stale), len(stale), progress)
+    images.remember(store, topology, settings)
+
+
+def _build(compose: Compose, order: TopologicalSorter[str], total: int, progress: Progress) -> None:
+    """As many side by side as there are processors; the first that fails ends it."""
+    order.prepare()
+    built = 0
+    under_way: dict[Future[None], str] = {}
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        while order.is_active():
+            for name in order.get_ready():
+                under_way[pool.submit(compose.build, [name], progress.detail)] = name
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                name = under_way.pop(future)
+                future.result()
+                order.done(name)
+                built += 1
+                progress.step(f"building {total} images: {built} done, the last was {name}")
