@@ -35,7 +35,7 @@ def main() -> int:
             with as_found(lab):
                 bench = Bench(lab, rounds=2 if options.quick else 5, say=progress.print)
                 for name in options.names or BENCHMARKS:
-                    progress.print(f"{name}: {first_line(name)}")
+                    progress.print(f"{name}: {first_line(name)}", soft_wrap=True)
                     rows += importlib.import_module(f"bench.{name}").measure(bench)
         except LabError as error:
             progress.print(f"bench: {error}", markup=False)
