@@ -45,14 +45,14 @@ class DockerImageStore:
     def leftovers(self) -> list[str]:
         with self._explained():
             nameless = [self._inspect(image["Id"]) for image in self._client.images(filters={"dangling": True})]
-        base = self._layers(self._inspect("datagram-lab/base"))
+        shared = [self._layers(self._inspect(f"datagram-lab/{name}")) for name in ("base", "python", "toolchain")]
         return [
             image["Id"]
             for image in nameless
             if image
             and (
                 "lab.stage" in (image["Config"].get("Labels") or {})
-                or (base and self._layers(image)[: len(base)] == base)
+                or any(layers and self._layers(image)[: len(layers)] == layers for layers in shared)
             )
         ]
 
