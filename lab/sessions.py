@@ -28,17 +28,21 @@ class Sessions:
         self._engine = engine
         self._open: dict[tuple[str, str | None], Session] = {}
         self._sniffers: dict[str, _Sniffer] = {}
+        self._opening: dict[tuple[str, str | None], threading.Lock] = {}
         self._lock = threading.Lock()
 
     def open(self, container: str, user: str | None = None, name: str = "") -> Session:
         """The session of this user in this container; errors call the host by `name`."""
+        key = container, user
         with self._lock:
-            session = self._open.get((container, user))
-        if session is None or not session.alive:
-            session = Session(self._engine.open_exec(container, [PROGRAM], user), name or container[:12])
-            with self._lock:
-                self._open[container, user] = session
-        return session
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:  # two threads must not open the same one, and hosts need not wait for each other
+            session = self._open.get(key)
+            if session is None or not session.alive:
+                session = Session(self._engine.open_exec(container, [PROGRAM], user), name or container[:12])
+                with self._lock:
+                    self._open[key] = session
+            return session
 
     def probe(self, container: Container, command: Sequence[str], seconds: float) -> Completed:
         """Run a host's health check once."""

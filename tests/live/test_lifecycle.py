@@ -36,7 +36,7 @@ x-peer: &peer
   mem_limit: 16m
   stop_grace_period: 3s
   labels: {lab.role: peer, lab.try: nothing}
-  volumes: ["spool:/var/spool:ro"]
+  volumes: ["spool:/srv/spool:ro"]  # not in the image, which the engine would copy into the volume
   healthcheck: {test: [CMD, peer, --check, /dev/shm/peer-heard], interval: 10s, timeout: 3s, retries: 3}
 services:
   one:
