@@ -1,7 +1,4 @@
-"""The real engine, by the Docker SDK.
-
-One table (`_CAUSES`) maps the errors of the SDK and of the socket to the lab's own; no other leaves this module.
-"""
+"""The real engine, by the Docker SDK. Its errors leave this module as the lab's own (`lab.docker_errors`)."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ import docker.utils
 import requests
 
 from lab import ownership
+from lab.docker_errors import explained
 from lab.engine import (
     OWNER_LABEL,
     PROJECT_LABEL,
@@ -31,7 +29,7 @@ from lab.engine import (
     NetworkRecord,
     TemporaryContainer,
 )
-from lab.errors import HostError, LabError, MachineError
+from lab.errors import MachineError
 
 T = TypeVar("T")
 
@@ -276,96 +274,6 @@ class ExecTransport:
                 return b""
             data += chunk
         return data
-
-
-_CAUSES: Sequence[tuple[str, str, str]] = (
-    # What the error's text has, what the lab says, what to do.
-    (
-        r"Invalid bind address|only supported on Windows|Install paramiko|TLS configurations",
-        "DOCKER_HOST={address} names no engine that the lab can talk to: {text}",
-        "Write it as unix:///var/run/docker.sock or tcp://HOST:2375, or unset it for this machine's own engine.",
-    ),
-    (
-        r"PermissionError|permission denied.*docker\.sock",
-        "no right to use the engine's socket ({address})",
-        "Join its group: sudo usermod -aG docker $USER, then log in again (or run as root).",
-    ),
-    (
-        r"FileNotFoundError|ConnectionRefusedError|No such file|Connection refused|Name or service not known"
-        r"|NameResolutionError|Host is down|timed out|not supported URL scheme",
-        "no engine answers at {address}",
-        "Start it: sudo systemctl start docker (without systemd: sudo service docker start, or sudo dockerd &).",
-    ),
-    (
-        r"no space left on device|disk quota exceeded",
-        "the engine's disk is full: {text}",
-        "Make room: docker system df shows what fills it, make clean removes the lab's images.",
-    ),
-    (
-        r"Pool overlaps|pool overlaps",
-        "a subnet of the lab overlaps with another network of the engine: {text}",
-        "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
-    ),
-    (
-        r"No such container|is not running|is paused|No such exec|Container .* is restarting",
-        "{what} does not run: {text}",
-        "lab status shows the hosts; lab up starts those that are down.",
-    ),
-    (
-        r"network \S+ not found|No such network",
-        "the lab's networks are not there: {text}",
-        "lab up makes them.",
-    ),
-    (
-        r"No such image|not found: manifest|pull access denied|repository does not exist",
-        "no image {what}: {text}",
-        "lab up builds the lab's images.",
-    ),
-    (
-        r"image is being used by|image is in use|using its referenced image",
-        "an image of the lab is in use by a container that is not the lab's: {text}",
-        "Remove that container (docker rm -f, with the id named last above), then repeat.",
-    ),
-)
-
-_HOST_CAUSE = 5
-"""Index in `_CAUSES` of the one that is a host's fault and not the machine's."""
-
-
-@contextlib.contextmanager
-def explained(address: str, what: str = "") -> Iterator[None]:
-    """Turn what the SDK raises into the lab's errors, told by `_CAUSES`."""
-    try:
-        yield
-    except LabError:
-        raise
-    except docker.errors.NotFound as error:
-        if what and re.search("No such (container|exec)", str(error)):
-            raise HostError(
-                f"{_short(what)} is gone: {_text(error)}",
-                "lab status shows the hosts; lab up starts those that are down.",
-            ) from error
-        raise _explanation(error, address, what) from error
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        raise _explanation(error, address, what) from error
-
-
-def _explanation(error: Exception, address: str, what: str) -> LabError:
-    seen = f"{type(error).__name__} {error!r} {error}"
-    for index, (pattern, cause, remedy) in enumerate(_CAUSES):
-        if re.search(pattern, seen):
-            kind = HostError if index == _HOST_CAUSE else MachineError
-            return kind(cause.format(address=address, what=_short(what), text=_text(error)), remedy)
-    return MachineError(f"the engine at {address} refused: {_text(error)}", "lab doctor looks at the whole machine.")
-
-
-def _text(error: Exception) -> str:
-    """The engine's own sentence, without the SDK's wrapping."""
-    return " ".join(str(getattr(error, "explanation", None) or error).split())
-
-
-def _short(what: str) -> str:
-    return what[:12] if re.fullmatch(r"[0-9a-f]{64}", what) else what
 
 
 def _numbers(api: str) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from typing import Any
 import docker.errors
 import requests
 
-from lab.docker_engine import DockerEngine, explained
+from lab.docker_engine import DockerEngine
+from lab.docker_errors import explained
 from lab.errors import MachineError
 from lab.images import OWN, Layer, NotPulled, shared_size
 from lab.progress import Progress

@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from lab import compose, docker_engine, errors, preflight, processes, settings, topology
+from lab import compose, docker_engine, docker_errors, errors, preflight, processes, settings, topology
 from lab.docker_engine import DockerEngine
 from lab.engine import NetworkRecord
 from lab.errors import LabError
@@ -151,7 +151,7 @@ def test_docker_engine(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(docker, "APIClient", Client)
     address = pair.get("address", docker_engine.SOCKET)
-    with pytest.raises(LabError) as caught, docker_engine.explained(address, pair.get("of", "")):
+    with pytest.raises(LabError) as caught, docker_errors.explained(address, pair.get("of", "")):
         fail(pair)
     compare(pair, caught.value)
 

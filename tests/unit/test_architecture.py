@@ -21,7 +21,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.lab",),
     ("lab.building", "lab.image_store"),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
-    ("lab.compose", "lab.debian", "lab.hosts"),
+    ("lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
     ("lab.sessions",),
     ("lab.capture", "lab.logs", "lab.readiness"),
     ("lab.engine", "lab.processes"),
@@ -35,8 +35,8 @@ LONGEST = 400
 """Lines of a module."""
 
 MAY_IMPORT = {
-    "docker": {"lab.docker_engine", "lab.image_store"},
-    "requests": {"lab.docker_engine", "lab.image_store"},
+    "docker": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
+    "requests": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
     "scapy": {"lab.capture", "lab.hosts"},
     "subprocess": {"lab.compose", "lab.debian"},
 }
