@@ -72,6 +72,12 @@ class Event:
     action: str
     attributes: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def subject(self) -> Container:
+        """The container, as far as an event describes it: by its names and labels."""
+        name, image = self.attributes.get("name", ""), self.attributes.get("image", "")
+        return Container(self.container, name, image, image_id="", state="", health="", labels=self.attributes)
+
 
 @dataclass(frozen=True)
 class EngineVersion:

@@ -137,7 +137,8 @@ class Host:
 
     def wait_healthy(self, timeout: float = 10.0) -> None:
         """Return when the host's own health check succeeds; HostError after `timeout` seconds."""
-        self._sessions.wait_ready([self.container], timeout)
+        with self._sessions.readiness(timeout) as readiness:
+            readiness.wait([self.container])
 
     def capture(self, filter: str = "", *, interface: str | None = None) -> AbstractContextManager[Capture]:
         """Record the packets of the host that match a pcap filter (pcap-filter(7)), in its own network namespace.

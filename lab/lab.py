@@ -18,6 +18,7 @@ from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, E
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.hosts import Host
 from lab.progress import Progress, Silent
+from lab.readiness import Readiness, last_words, remedy
 from lab.sessions import Sessions
 from lab.settings import LARGEST_PEERS, Settings
 from lab.settings import load as load_settings
@@ -110,11 +111,12 @@ class Lab:
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))
             self._images_up(machine.own, progress)
-            if not self._is_up(machine.own):
-                progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
-                self.compose.up(progress.detail)
-            containers = self._containers()
-            self._wait_ready(containers, progress)
+            with self._readiness(progress) as readiness:
+                if not self._is_up(machine.own):
+                    progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
+                    self.compose.up(progress.detail)
+                containers = self._containers()
+                self._wait_ready(containers, readiness, progress)
             self._remember(containers)
         return self.status()
 
@@ -152,9 +154,10 @@ class Lab:
             preflight.require(machine)
             self._images_up(machine.own, progress)
             progress.step(f"scaling {service} to {count}")
-            self.compose.up(progress.detail, {service: count})
-            own = [container for container in self._containers() if container.service == service]
-            self._wait_ready(own, progress)
+            with self._readiness(progress) as readiness:
+                self.compose.up(progress.detail, {service: count})
+                own = [container for container in self._containers() if container.service == service]
+                self._wait_ready(own, readiness, progress)
         return [self._host(container) for container in own]
 
     # Hosts
@@ -320,22 +323,19 @@ class Lab:
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(look, fresh))
 
-    def _wait_ready(self, containers: Sequence[Container], progress: Progress) -> None:
-        progress.step(f"waiting until {len(containers)} hosts pass their health checks")
-        dead = [container for container in containers if container.state not in ("running", "paused")]
-        if dead:
-            from lab.readiness import last_words, remedy
-
-            raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
-        fresh = [container for container in containers if container.health in ("starting", "unhealthy")]
-        for container in fresh:
-            self._passed.discard(container.id)
-
+    def _readiness(self, progress: Progress) -> Readiness:
         def passed(container: Container) -> None:
             self._passed.add(container.id)
             progress.detail(f"{self._name(container)} is healthy")
 
-        self.sessions.wait_ready(fresh, READY_SECONDS, passed)
+        return self.sessions.readiness(READY_SECONDS, passed, self.settings.project)
+
+    def _wait_ready(self, containers: Sequence[Container], readiness: Readiness, progress: Progress) -> None:
+        progress.step(f"waiting until {len(containers)} hosts pass their health checks")
+        dead = [container for container in containers if container.state not in ("running", "paused")]
+        if dead:
+            raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
+        readiness.wait([one for one in containers if one.health in ("starting", "unhealthy")])
 
     def _fingerprint(self) -> str:
         """What decides how the containers are made: the Compose file and all that can be filled into it."""

@@ -7,8 +7,9 @@ pass would only tell later what can be known at once.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from lab.engine import Container, Engine
 from lab.errors import CommandTimeout, HostError
@@ -18,86 +19,115 @@ from lab.waiting import Deadline
 PROBE_SECONDS = 5.0
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
 """Seconds between two probes of a host that is not ready; the wait doubles, and an event of the host cuts it short."""
+SIDE_BY_SIDE = 8
 
 Probe = Callable[[Container, Sequence[str], float], Completed]
 """Run an argument list in a container within so many seconds."""
+Say = Callable[[Container], None]
+"""Told of each host, by another thread, as it passes its check."""
 
 
-def wait_until_ready(
-    engine: Engine, containers: Sequence[Container], probe: Probe, deadline: Deadline, say: Callable[[Container], None]
-) -> None:
-    """Return when each container has passed its own health check; `say` is told of each as it does.
+class Readiness:
+    """Looks after hosts that start: a context around whatever starts them, then `wait` for them.
 
-    Raises HostError, with the host's last words, for the first that dies or has not passed at the deadline.
+    Each is looked at side by side with others. The hosts of `project` are looked at from the moment at which the
+    engine tells of their start, so that those which started first are ready before the last one has.
     """
-    watch = _Watch(engine, containers)
-    try:
-        with ThreadPoolExecutor(max_workers=max(1, min(8, len(containers))), thread_name_prefix="ready") as pool:
-            for container in pool.map(lambda one: _wait(engine, one, probe, deadline, watch), containers):
-                say(container)
-    finally:
-        watch.close()
 
-
-class _Watch:
-    """Wakes those who wait for a container when the engine tells of it."""
-
-    def __init__(self, engine: Engine, containers: Sequence[Container]) -> None:
+    def __init__(
+        self, engine: Engine, probe: Probe, seconds: float, say: Say = lambda _: None, project: str | None = None
+    ) -> None:
+        """`seconds` are what each host is given, from when it is first looked at."""
+        self._engine = engine
+        self._probe = probe
+        self._seconds = seconds
+        self._say = say
+        self._project = project
         self._news = threading.Condition()
+        self._told: Counter[str] = Counter()
         self._died: set[str] = set()
-        self._told = {container.id: 0 for container in containers}
-        self._stream = engine.events()
+        self._over = False
+        self._looks: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ready")
+        self._events = engine.events()
+
+    def __enter__(self) -> Readiness:
         threading.Thread(target=self._read, name="ready-events", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+        self._events.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def wait(self, containers: Sequence[Container]) -> None:
+        """Return when each has passed its own health check.
+
+        Raises HostError, with the host's last words, for the first that dies or has not passed in its time.
+        """
+        for look in [self._look_after(container) for container in containers]:
+            look.result()
 
     def _read(self) -> None:
-        for event in self._stream:
-            if event.container in self._told and not event.action.startswith("exec_"):
-                with self._news:
-                    self._told[event.container] += 1
-                    if event.action == "die":
-                        self._died.add(event.container)
-                    self._news.notify_all()
+        for event in self._events:
+            if event.action.startswith("exec_"):
+                continue
+            with self._news:
+                if self._over:
+                    return
+                self._told[event.container] += 1
+                self._news.notify_all()
+                if event.action == "die":
+                    self._died.add(event.container)
+                elif event.action == "start" and event.subject.project == self._project:
+                    self._look_after(event.subject)
 
-    def died(self, container: str) -> bool:
-        return container in self._died
+    def _look_after(self, container: Container) -> Future[None]:
+        with self._news:
+            if container.id not in self._looks:
+                self._looks[container.id] = self._pool.submit(self._look, container)
+            return self._looks[container.id]
 
-    def wait(self, container: str, seconds: float) -> None:
+    def _look(self, container: Container) -> None:
+        """Until its check succeeds, or nobody waits for that any more."""
+        command = self._engine.health_command(container.id)
+        deadline, retry = Deadline.after(self._seconds), FIRST_RETRY
+        while command and (answer := self._ask(container, command, deadline)):
+            if deadline.passed:
+                raise HostError(
+                    f"{container.name} is not healthy: its check says {_one_line(answer)}; its log ends with: "
+                    f"{last_words(self._engine, container)}",
+                    remedy(container),
+                )
+            self._rest(container.id, min(retry, deadline.remaining))
+            if self._over:
+                return
+            retry = min(2 * retry, LAST_RETRY)
+        self._say(container)
+
+    def _rest(self, container: str, seconds: float) -> None:
         """Until something happens to the container, at most so many seconds."""
         with self._news:
             before = self._told[container]
-            self._news.wait_for(lambda: self._told[container] != before, seconds)
+            self._news.wait_for(lambda: self._over or self._told[container] != before, seconds)
 
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _wait(engine: Engine, container: Container, probe: Probe, deadline: Deadline, watch: _Watch) -> Container:
-    command = engine.health_command(container.id)
-    if not command:
-        return container
-    retry, answer = FIRST_RETRY, ""
-    while True:
+    def _ask(self, container: Container, command: Sequence[str], deadline: Deadline) -> str | None:
+        """None when the check succeeds, else what it says. Raises HostError when the host has ended."""
         try:
-            done = probe(container, command, min(PROBE_SECONDS, max(deadline.remaining, 0.1)))
-            if done.exit == 0:
-                return container
-            answer = (done.stderr or done.stdout).decode(errors="backslashreplace").strip() or f"exit code {done.exit}"
+            done = self._probe(container, command, min(PROBE_SECONDS, max(deadline.remaining, 0.1)))
         except CommandTimeout:
-            answer = f"no answer within {PROBE_SECONDS:g} s"
+            return f"no answer within {PROBE_SECONDS:g} s"
         except HostError as error:
-            answer = error.cause
-            if watch.died(container.id) or _ended(engine, container):
+            if container.id in self._died or _ended(self._engine, container):
                 raise HostError(
-                    f"{container.name} ended: {last_words(engine, container)}", remedy(container)
+                    f"{container.name} ended: {last_words(self._engine, container)}", remedy(container)
                 ) from error
-        if deadline.passed:
-            raise HostError(
-                f"{container.name} is not healthy: its check says {_one_line(answer)}; its log ends with: "
-                f"{last_words(engine, container)}",
-                remedy(container),
-            )
-        watch.wait(container.id, min(retry, deadline.remaining))
-        retry = min(2 * retry, LAST_RETRY)
+            return error.cause
+        if done.exit == 0:
+            return None
+        return (done.stderr or done.stdout).decode(errors="backslashreplace").strip() or f"exit code {done.exit}"
 
 
 def _ended(engine: Engine, container: Container) -> bool:

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab import readiness
 from lab.engine import Container, Engine, TemporaryContainer
 from lab.hostexec import PROGRAM, Session
 from lab.processes import Completed, Process
-from lab.waiting import Deadline
+from lab.readiness import Readiness
 
 SNIFFER_IMAGE = "datagram-lab/client"
 
@@ -49,10 +48,11 @@ class Sessions:
         with Process(self.open(container.id, name=container.service).start(command)) as process:
             return process.communicate(timeout=seconds)
 
-    def wait_ready(
-        self, containers: Sequence[Container], timeout: float, say: Callable[[Container], None] = lambda _: None
-    ) -> None:
-        readiness.wait_until_ready(self._engine, containers, self.probe, Deadline.after(timeout), say)
+    def readiness(
+        self, seconds: float, say: Callable[[Container], None] = lambda _: None, project: str | None = None
+    ) -> Readiness:
+        """To wait with until hosts pass their health checks."""
+        return Readiness(self._engine, self.probe, seconds, say, project)
 
     def sniffer(self, container: str, project: str, name: str) -> Session:
         """A session, as root with NET_RAW, in a container of our own that shares this one's network."""

@@ -29,6 +29,7 @@ class FakeStream(Generic[T]):
     """Tells what it is given until it is closed."""
 
     def __init__(self, entries: Sequence[T] = (), *, endless: bool = False) -> None:
+        self.closed = False
         self._entries: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         for entry in entries:
             self._entries.put(entry)
@@ -43,6 +44,7 @@ class FakeStream(Generic[T]):
             yield entry
 
     def close(self) -> None:
+        self.closed = True
         self._entries.put(None)
 
 

@@ -1,12 +1,12 @@
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from lab.engine import Container, Event
+from lab.engine import PROJECT_LABEL, Container, Event
 from lab.errors import HostError
 from lab.processes import Completed
-from lab.readiness import wait_until_ready
-from lab.waiting import Deadline
+from lab.readiness import Probe, Readiness, Say
 from tests.unit.fake_engine import FakeEngine, container
 
 
@@ -20,34 +20,38 @@ def answers(*exits: int) -> Callable[[Container, Sequence[str], float], Complete
     return probe
 
 
+def wait(engine: FakeEngine, probe: Probe, seconds: float = 5, say: Say = lambda _: None) -> None:
+    with Readiness(engine, probe, seconds, say) as readiness:
+        readiness.wait(engine.records)
+
+
 def test_a_host_whose_check_succeeds_at_once_is_ready() -> None:
     told: list[Container] = []
     router = container("router")
-    wait_until_ready(FakeEngine([router]), [router], answers(0), Deadline.after(5), told.append)
+    wait(FakeEngine([router]), answers(0), say=told.append)
     assert told == [router]
 
 
 def test_a_check_that_fails_is_tried_again() -> None:
-    router = container("router")
-    wait_until_ready(FakeEngine([router]), [router], answers(1, 1, 0), Deadline.after(5), lambda one: None)
+    told: list[Container] = []
+    wait(FakeEngine([container("router")]), answers(1, 1, 0), say=told.append)
+    assert len(told) == 1
 
 
-def test_at_the_deadline_the_error_has_the_checks_words_and_the_logs_end() -> None:
-    router = container("router")
-    engine = FakeEngine([router], log_text=b"cannot bind\n")
+def test_at_its_time_the_error_has_the_checks_words_and_the_logs_end() -> None:
+    engine = FakeEngine([container("router")], log_text=b"cannot bind\n")
     with pytest.raises(HostError, match=r"small_router_1 is not healthy: its check says not yet; .*cannot bind"):
-        wait_until_ready(engine, [router], answers(1), Deadline.after(0), lambda one: None)
+        wait(engine, answers(1), seconds=0)
 
 
-def test_a_host_that_ends_is_told_before_the_deadline() -> None:
-    router = container("router", state="exited")
-    engine = FakeEngine([router], log_text=b"out of memory\n")
+def test_a_host_that_ends_is_told_before_its_time() -> None:
+    engine = FakeEngine([container("router", state="exited")], log_text=b"out of memory\n")
 
     def probe(one: Container, command: Sequence[str], seconds: float) -> Completed:
         raise HostError("the connection to router has ended")
 
     with pytest.raises(HostError, match="small_router_1 ended: out of memory"):
-        wait_until_ready(engine, [router], probe, Deadline.after(60), lambda one: None)
+        wait(engine, probe, seconds=60)
 
 
 def test_an_event_of_the_host_cuts_the_wait_for_the_next_try_short() -> None:
@@ -61,13 +65,38 @@ def test_an_event_of_the_host_cuts_the_wait_for_the_next_try_short() -> None:
         engine.event_streams[0].put(Event(one.id, "health_status: starting"))
         return Completed(("check",), 1 if len(tries) < 10 else 0, b"", b"", 0.0)
 
-    deadline = Deadline.after(3)
-    wait_until_ready(engine, [router], probe, deadline, lambda one: None)
+    wait(engine, probe, seconds=3)
     assert len(tries) == 10
 
 
-def test_the_event_stream_is_closed_in_the_end() -> None:
-    router = container("router")
+def test_a_host_of_the_project_is_looked_at_when_it_starts_and_once_only() -> None:
+    router, looked = container("router"), threading.Event()
     engine = FakeEngine([router])
-    wait_until_ready(engine, [router], answers(0), Deadline.after(5), lambda one: None)
-    assert list(engine.event_streams[0]) == []
+    asked: list[str] = []
+
+    def probe(one: Container, command: Sequence[str], seconds: float) -> Completed:
+        asked.append(one.service)
+        return Completed(("check",), 0, b"", b"", 0.0)
+
+    with Readiness(engine, probe, 5, lambda _: looked.set(), "small") as readiness:
+        engine.event_streams[0].put(Event("another", "start", {PROJECT_LABEL: "large"}))
+        engine.event_streams[0].put(Event(router.id, "start", router.labels))
+        assert looked.wait(5), "nobody looked before the wait"
+        readiness.wait([router])
+    assert asked == ["router"]
+
+
+def test_the_end_of_the_block_ends_what_nobody_waits_for() -> None:
+    router, asked = container("router"), threading.Event()
+    engine = FakeEngine([router])
+    told: list[Container] = []
+
+    def probe(one: Container, command: Sequence[str], seconds: float) -> Completed:
+        asked.set()
+        return Completed(("check",), 1, b"", b"not yet", 0.0)
+
+    with Readiness(engine, probe, 3600, told.append, "small"):
+        engine.event_streams[0].put(Event(router.id, "start", router.labels))
+        assert asked.wait(5)
+    assert told == []
+    assert engine.event_streams[0].closed
