@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from lab.errors import MachineError
 from lab.images import DEBIAN, REGISTRY_DEBIAN, Layer, NotPulled
 from lab.progress import Progress
 from lab.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
 
 COMPOSE = """
 services:
@@ -276,6 +279,15 @@ def test_what_was_built_is_fresh(built: FakeStore, project: Settings) -> None:
 
 def test_what_the_builder_left_of_compile_stages_is_removed(built: FakeStore) -> None:
     assert built.pruned == ["lab.stage=compile"]
+
+
+def test_every_compile_stage_bears_the_label_it_is_removed_by() -> None:
+    dockerfiles = [path.read_text() for path in (PROJECT / "services").glob("*/Dockerfile")]
+    stages = [
+        line for text in dockerfiles for line in re.findall(r"^FROM datagram-lab/toolchain AS .*\n.*", text, re.M)
+    ]
+    assert len(stages) >= 5
+    assert [stage for stage in stages if not stage.endswith(f" AS compile\nLABEL {images.COMPILE_LABEL}")] == []
 
 
 @pytest.mark.parametrize("name", ["services/peer/peer.c", "services/peer/Dockerfile"])
