@@ -98,8 +98,8 @@ def main() -> int:
     def report() -> None:
         second = threading.Event()  # never set
         while not second.wait(1.0):
-            datagrams.report()
             log.report()
+            datagrams.report()  # last: once its sum can be read, the second's lines are complete
 
     log.event("ready: UDP and TCP at {}:{}".format(*listener.getsockname()))
     for serve in (connections.serve, report):

@@ -44,6 +44,14 @@ def answers_everybody(client, server):
     return ask(client, server, b"udp") == b"UDP" and ask(client, server, b"tcp", "tcp") == b"TCP"
 
 
+def caught_up(client, server):
+    """A moment from which on the server's log sums up only what comes after it, at the full bound on lines."""
+    mark = server.mark_log()
+    ask(client, server, b"x")
+    server.wait_for_log(r"^udp answered=", since=mark)
+    return server.mark_log()
+
+
 def process(server):
     """What /proc says of the server's process, and how many descriptors it has open."""
     look = """
@@ -166,7 +174,7 @@ for number in range(1000):
 @pytest.mark.parametrize("port", [0, 13, 1023, PORT])
 def test_datagram_that_could_start_a_loop_is_not_answered(client, server, port):
     forged = IP(src=client.address, dst=server.address) / UDP(sport=port, dport=PORT) / b"forged"
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     with server.capture(f"udp port {PORT}") as wire:
         client.inject([forged])
         assert ask(client, server, b"control") == b"CONTROL"
@@ -188,7 +196,7 @@ def test_lowest_port_of_an_ordinary_client_is_answered(client, server):
 
 def test_server_does_not_talk_to_itself(lab, client, server):
     """From outside the kernel drops its own address as a source; over the loopback interface the server must refuse."""
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     with (
         lab.container("datagram-lab/client", network_of=server, user="root", cap_add=["NET_RAW"]) as inside,
         server.capture(f"udp port {PORT}", interface="lo") as wire,
@@ -201,7 +209,7 @@ def test_server_does_not_talk_to_itself(lab, client, server):
 
 
 def test_forged_broadcast_source_is_logged_and_survived(client, server):
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     broadcast = server.address.rpartition(".")[0] + ".255"
     client.inject([IP(src=broadcast, dst=server.address) / UDP(sport=5000, dport=PORT) / b"forged"])
     server.wait_for_log(rf"^udp {broadcast}:5000 not answered: Permission denied", since=mark)
@@ -224,7 +232,7 @@ def test_forged_address_that_no_host_has_does_not_silence_the_server(client, ser
 
 
 def test_flood_of_refusals_is_logged_at_a_bounded_rate(client, server):
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     forged = [IP(src=client.address, dst=server.address) / UDP(sport=13, dport=PORT) / b"x"] * 100
     client.inject(forged)
     assert ask(client, server, b"control") == b"CONTROL"
@@ -265,7 +273,7 @@ print(*s.recvfrom(100))
 
 
 def test_datagrams_beyond_the_buffer_are_lost_from_the_end_and_counted(client, server):
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     burst = """
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -313,14 +321,14 @@ def test_half_closed_client_gets_all_of_its_answer(client, server):
 
 
 def test_connection_is_logged_from_open_to_close(client, server):
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     client.run(["nc", "-N", server.address, str(PORT)], input=b"hi\n").check()
     opened = server.wait_for_log(rf"^tcp ({client.address}:\d+) open", since=mark)
     server.wait_for_log(rf"^tcp {opened[1]} closed after 3 bytes: end of stream", since=mark)
 
 
 def test_reset_connection_is_logged_and_survived(client, server):
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     reset = """
 import socket, struct, sys
 s = socket.create_connection((sys.argv[1], 4444), 3)
@@ -376,7 +384,7 @@ for s in (clients[0], clients[1], clients[2]):
         outcome.append("")
 print(json.dumps(outcome))
 """
-    mark = server.mark_log()
+    mark = caught_up(client, server)
     outcome = json.loads(client.run(["python3", "-c", crowd, server.address]).check().text)
     assert outcome == ["D", "", "D"]
     assert answers_everybody(client, server)
