@@ -70,7 +70,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point of `lab`: no error of the lab's own ends in a traceback."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="lab", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
