@@ -16,10 +16,11 @@ from lab.errors import CommandTimeout, HostError
 from lab.processes import Completed
 from lab.waiting import Deadline
 
-PROBE_SECONDS = 5.0
+FIRST_PATIENCE, LAST_PATIENCE = 1.0, 5.0
+"""Seconds that a probe may take, doubled with each: the first one's request may be lost on a host that just starts."""
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
 """Seconds between two probes of a host that is not ready; the wait doubles, and an event of the host cuts it short."""
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 4
 
 Probe = Callable[[Container, Sequence[str], float], Completed]
 """Run an argument list in a container within so many seconds."""
@@ -93,8 +94,8 @@ class Readiness:
     def _look(self, container: Container) -> None:
         """Until its check succeeds, or nobody waits for that any more."""
         command = self._engine.health_command(container.id)
-        deadline, retry = Deadline.after(self._seconds), FIRST_RETRY
-        while command and (answer := self._ask(container, command, deadline)):
+        deadline, retry, patience = Deadline.after(self._seconds), FIRST_RETRY, FIRST_PATIENCE
+        while command and (answer := self._ask(container, command, min(patience, max(deadline.remaining, 0.1)))):
             if deadline.passed:
                 raise HostError(
                     f"{container.name} is not healthy: its check says {_one_line(answer)}; its log ends with: "
@@ -104,7 +105,7 @@ class Readiness:
             self._rest(container.id, min(retry, deadline.remaining))
             if self._over:
                 return
-            retry = min(2 * retry, LAST_RETRY)
+            retry, patience = min(2 * retry, LAST_RETRY), min(2 * patience, LAST_PATIENCE)
         self._say(container)
 
     def _rest(self, container: str, seconds: float) -> None:
@@ -113,12 +114,12 @@ class Readiness:
             before = self._told[container]
             self._news.wait_for(lambda: self._over or self._told[container] != before, seconds)
 
-    def _ask(self, container: Container, command: Sequence[str], deadline: Deadline) -> str | None:
+    def _ask(self, container: Container, command: Sequence[str], seconds: float) -> str | None:
         """None when the check succeeds, else what it says. Raises HostError when the host has ended."""
         try:
-            done = self._probe(container, command, min(PROBE_SECONDS, max(deadline.remaining, 0.1)))
+            done = self._probe(container, command, seconds)
         except CommandTimeout:
-            return f"no answer within {PROBE_SECONDS:g} s"
+            return f"no answer within {seconds:g} s"
         except HostError as error:
             if container.id in self._died or _ended(self._engine, container):
                 raise HostError(

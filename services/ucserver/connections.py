@@ -46,8 +46,8 @@ class Connections:
     def serve(self) -> None:
         self._listener.setblocking(False)
         while True:
-            ready = self._selector.select(timeout=1.0)
             self._listen()
+            ready = self._selector.select(timeout=1.0)
             for key, _ in ready:
                 if key.data is None:
                     self._accept()
