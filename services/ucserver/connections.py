@@ -45,9 +45,10 @@ class Connections:
 
     def serve(self) -> None:
         self._listener.setblocking(False)
+        self._listen()
         while True:
-            self._listen()
             ready = self._selector.select(timeout=1.0)
+            self._listen()  # again, after a round without
             for key, _ in ready:
                 if key.data is None:
                     self._accept()

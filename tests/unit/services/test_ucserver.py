@@ -318,6 +318,22 @@ def test_idle_client_is_closed_and_busy_one_is_not(tmp_path: Path) -> None:
         server.wait_for_log(r"^tcp .* closed after 0 bytes: idle for 1 s$")
 
 
+def test_listener_is_heard_from_the_first_round_on() -> None:
+    connections, eventlog = load("connections"), load("eventlog")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        served = connections.Connections(listener, eventlog.EventLog(), most=1, idle_limit=1)
+        heard = []
+
+        def select(timeout: float) -> None:
+            heard.extend(key.fileobj for key in served._selector.get_map().values())
+            raise KeyError
+
+        served._selector.select = select
+        with pytest.raises(KeyError):
+            served.serve()
+    assert heard == [listener]
+
+
 def test_no_descriptor_left_is_survived(tmp_path: Path) -> None:
     with running(tmp_path / "log", files=12) as server, ExitStack() as stack:
         clients = [stack.enter_context(tcp(server)) for _ in range(30)]
