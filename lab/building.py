@@ -21,15 +21,19 @@ def build_stale(
     settings: Settings,
     known: Mapping[str, str],
     progress: Progress,
-) -> None:
-    """Have every image of the lab as its folder says. `known` are ids by name that the engine has just told."""
+) -> bool:
+    """Have every image of the lab as its folder says; whether any had to be built for that.
+
+    `known` are ids by name that the engine has just told.
+    """
     stale = images.stale(store, topology, settings, known)
     if not stale:
-        return
+        return False
     images.ensure_debian(store, source=settings.base, progress=progress)
     progress.step(f"building {len(stale)} images")
     _build(compose, images.build_order(topology, stale), len(stale), progress)
     images.remember(store, topology, settings)
+    return True
 
 
 def _build(compose: Compose, order: TopologicalSorter[str], total: int, progress: Progress) -> None:

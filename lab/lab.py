@@ -110,9 +110,9 @@ class Lab:
             machine = self.machine
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))
-            self._images_up(machine.own, progress)
+            built = self._images_up(machine.own, progress)
             with self._readiness(progress) as readiness:
-                if not self._is_up(machine.own):
+                if built or not self._is_up(machine.own):
                     progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
                     self.compose.up(progress.detail)
                 containers = self._containers()
@@ -274,9 +274,10 @@ class Lab:
             if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
                 self.engine.remove(container.id)
 
-    def _images_up(self, containers: Sequence[Container], progress: Progress) -> None:
+    def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
+        """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""
         known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
-        building.build_stale(self.store, self.compose, self.topology, self.settings, known, progress)
+        return building.build_stale(self.store, self.compose, self.topology, self.settings, known, progress)
 
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""

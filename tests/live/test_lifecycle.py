@@ -215,6 +215,23 @@ def test_a_second_up_changes_nothing(small: Small) -> None:
     assert small.containers() == before
 
 
+def test_an_edited_service_is_built_and_its_host_made_anew_by_one_up(small: Small) -> None:
+    image, services = f"{small.name}/one", small.folder / "services"
+    services.unlink()
+    (services / "one").mkdir(parents=True)
+    (services / "one" / "Dockerfile").write_text("FROM datagram-lab/peer\nCOPY word /\n")
+    path = small.folder / "compose.yaml"
+    path.write_text(path.read_text().replace("  one:\n", f"  one:\n    build: services/one\n    image: {image}\n", 1))
+    try:
+        for word in ("first", "second"):
+            (services / "one" / "word").write_text(f"{word}\n")
+            small.up()
+            assert small.lab("exec", "one", "cat", "/word").stdout == f"{word}\n"
+        small.down()
+    finally:
+        lines("docker", "rmi", "-f", image)
+
+
 def plain(small: Small, *words: str) -> None:
     done = subprocess.run([*find_command(), *words], cwd=small.folder, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, done.stderr

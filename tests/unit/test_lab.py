@@ -58,7 +58,7 @@ def lab(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / ".lab").mkdir()
     settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})
     made = Lab(settings, engine, FakeCompose(engine), FakeStore())  # type: ignore[arg-type]
-    monkeypatch.setattr(made, "_images_up", lambda containers, progress: None)
+    monkeypatch.setattr(made, "_images_up", lambda containers, progress: False)
     return made
 
 
@@ -102,6 +102,13 @@ def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, 
             lab.up()
     else:
         lab.up()
+    assert calls(lab) == ["up", "up"]
+
+
+def test_an_up_that_built_an_image_calls_compose_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.up()
+    monkeypatch.setattr(lab, "_images_up", lambda containers, progress: True)
+    lab.up()
     assert calls(lab) == ["up", "up"]
 
 
