@@ -318,7 +318,8 @@ def test_idle_client_is_closed_and_busy_one_is_not(tmp_path: Path) -> None:
         server.wait_for_log(r"^tcp .* closed after 0 bytes: idle for 1 s$")
 
 
-def test_listener_is_heard_from_the_first_round_on() -> None:
+def test_listener_is_heard_from_the_first_round_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datagrams", load("datagrams"))
     connections, eventlog = load("connections"), load("eventlog")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         served = connections.Connections(listener, eventlog.EventLog(), most=1, idle_limit=1)
