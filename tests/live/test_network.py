@@ -255,11 +255,11 @@ def machine_capture(lab, packets: str) -> Iterator[Lines]:
         labels={"lab.temporary": lab.settings.project},
     )
     try:
-        output = container.attach(stream=True, stdout=True, stderr=True, logs=True)
         container.start()
-        lines = Lines(output)
-        lines.until("listening on any", Deadline.after(10))
-        yield lines
+        with contextlib.closing(lab.engine.logs(container.id, follow=True)) as output:
+            lines = Lines(output)
+            lines.until("listening on any", Deadline.after(10))
+            yield lines
     finally:
         container.remove(force=True)
         engine.close()
