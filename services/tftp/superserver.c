@@ -65,8 +65,8 @@ static long now_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* One line an event: at most so many a second, for strangers cause them, and with their bytes escaped. */
-static void print_event(const char *text, size_t length)
+/* Prints what a stranger caused: at most so many lines a second, with the stranger's bytes escaped. */
+static void print_message(const char *text)
 {
     static long second;
     static unsigned lines, left_out;
@@ -78,8 +78,8 @@ static void print_event(const char *text, size_t length)
         left_out++;
         return;
     }
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text[i];
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
         printf(byte >= ' ' && byte <= '~' && byte != '\\' ? "%c" : "\\x%02x", byte);
     }
     if (left_out)
@@ -102,7 +102,7 @@ static void read_log(int fd)
     char *text = strchr(message, '>');
     text = text && strlen(text + 1) > stamp ? text + 1 + stamp : message;
     if (!strstr(text, " from 127.0.0.1 ")) /* the health check is no event */
-        print_event(text, strlen(text));
+        print_message(text);
 }
 
 static pid_t start(int service, char **command)
@@ -125,12 +125,10 @@ static bool has_ended(pid_t pid, const char *name)
     int status;
     if (waitpid(pid, &status, WNOHANG) != pid)
         return false;
-    char event[256];
     if (WIFSIGNALED(status))
-        snprintf(event, sizeof event, "%s was killed by signal %d", name, WTERMSIG(status));
+        printf("%s was killed by signal %d\n", name, WTERMSIG(status));
     else
-        snprintf(event, sizeof event, "%s ended with exit code %d", name, WEXITSTATUS(status));
-    print_event(event, strlen(event));
+        printf("%s ended with exit code %d\n", name, WEXITSTATUS(status));
     if (WIFEXITED(status) && WEXITSTATUS(status) == PERMANENT)
         die(PERMANENT, "cannot start", name, "no such program");
     return true;
