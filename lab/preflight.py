@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -118,10 +119,18 @@ def checkout(machine: Machine) -> Finding:
 
 
 def subnets(machine: Machine) -> Finding:
-    """No network of anybody else overlaps with one of the lab's."""
+    """No network of anybody else overlaps with one of the lab's, nor do these with each other."""
     project = machine.settings.project
-    for name, text in machine.topology.subnets.items():
-        ours = ipaddress.ip_network(text)
+    subnets = {name: ipaddress.ip_network(text) for name, text in machine.topology.subnets.items()}
+    for (name, one), (other, another) in combinations(subnets.items(), 2):
+        if one.overlaps(another):
+            return Finding(
+                "subnets",
+                "fail",
+                f"the lab's networks {name} ({one}) and {other} ({another}) overlap",
+                "Set LAB_LAN and LAB_FAR in .env to networks that are not among the others in compose.yaml.",
+            )
+    for name, ours in subnets.items():
         for network in machine.networks:
             if network.labels.get("com.docker.compose.project") == project:
                 continue
@@ -132,7 +141,7 @@ def subnets(machine: Machine) -> Finding:
                     return Finding(
                         "subnets",
                         "fail",
-                        f"network {name} ({text}) overlaps with {subnet} of the engine's network {network.name}",
+                        f"network {name} ({ours}) overlaps with {subnet} of the engine's network {network.name}",
                         f"Remove that one (docker network rm {network.name}){setting}.",
                     )
     return Finding("subnets", "ok", f"{len(machine.topology.subnets)} subnets are free or the lab's own")

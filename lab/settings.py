@@ -5,6 +5,7 @@ Plain Compose reads the same `.env`, by the same rule (an environment variable w
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -30,8 +31,14 @@ class Settings:
 
     @property
     def project(self) -> str:
-        """The Compose project's name."""
-        return self.variables.get("COMPOSE_PROJECT_NAME") or self.root.name.lower()
+        """The Compose project's name; where none is set, Compose makes it of the folder's."""
+        name = self.variables.get("COMPOSE_PROJECT_NAME") or re.sub("[^-_a-z0-9]", "", self.root.name.lower())
+        if not re.fullmatch("[a-z0-9][-_a-z0-9]*", name):
+            raise UsageError(
+                f"COMPOSE_PROJECT_NAME is {name!r}",
+                f"Set it to small letters, digits, - and _, in {self.root / '.env'}.",
+            )
+        return name
 
     @property
     def peers(self) -> int:
@@ -59,8 +66,24 @@ def load(environment: Mapping[str, str] = os.environ, start: Path | None = None)
     """The settings of the project around `start` (the working directory), or of the checkout that `lab` runs from."""
     root = find_root(environment, start or Path.cwd())
     settings = Settings(root, {**read_env_file(root / ".env"), **environment})
-    _ = settings.peers  # a bad number is told here, before Compose or the topology stumble over it
+    # What makes no sense is told here, before Compose or the topology stumble over it.
+    _ = settings.project, settings.peers
+    for name in ("LAB_LAN", "LAB_FAR"):
+        if (text := settings.variables.get(name)) and not has_hosts(text):
+            raise UsageError(
+                f"{name} is {text!r}",
+                f"Set it to the first three numbers of a private network, such as 192.168.7, in {root / '.env'}.",
+            )
     return settings
+
+
+def has_hosts(text: str) -> bool:
+    """Whether these are the first three numbers of a /24 whose addresses a host can have."""
+    try:
+        first = ipaddress.IPv4Network(f"{text}.0/24").network_address.packed[0]
+    except ValueError:
+        return False
+    return 0 < first < 224 and first != 127
 
 
 def find_root(environment: Mapping[str, str], start: Path) -> Path:

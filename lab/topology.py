@@ -5,6 +5,7 @@ Compose stays the authority that carries the file out. This reads only what the 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
             name: _service(name, entry or {}, variables, path.parent) for name, entry in document["services"].items()
         }
         subnets = {
-            name: fill_in(entry["ipam"]["config"][0]["subnet"], variables)
+            name: str(ipaddress.ip_network(fill_in(entry["ipam"]["config"][0]["subnet"], variables)))
             for name, entry in document["networks"].items()
         }
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

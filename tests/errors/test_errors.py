@@ -97,13 +97,13 @@ def test_compose(pair: Pair, root: Path) -> None:
 GOOGLE = """
   google:
     ipam:
-      config: [{subnet: 8.8.8.0/24}]
+      config: [{subnet: %s}]
 volumes:"""
 
 
 @pairs("preflight")
 def test_preflight(pair: Pair, root: Path) -> None:
-    (root / "compose.yaml").write_text(SMALL.replace("volumes:", GOOGLE))
+    (root / "compose.yaml").write_text(SMALL.replace("volumes:", GOOGLE % pair.get("google", "8.8.8.0/24")))
     found = Settings(root, {"COMPOSE_PROJECT_NAME": "small"})
     engine = FakeEngine(
         records=[

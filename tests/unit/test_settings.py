@@ -53,6 +53,22 @@ def test_a_number_of_peers_that_cannot_be_is_refused(text: str) -> None:
         _ = Settings(Path("/nowhere"), {"LAB_PEERS": text}).peers
 
 
+@pytest.mark.parametrize(
+    "text", ["192.168", "1.2.3.4", "a.b.c", "127.0.0", "0.0.0", "224.0.0", "255.255.255", "01.2.3"]
+)
+def test_a_network_that_no_host_can_be_on_is_refused(project: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="LAB_FAR is"):
+        load({"LAB_FAR": text}, project)
+
+
+def test_any_other_network_will_do(project: Path) -> None:
+    assert load({"LAB_LAN": "10.20.30"}, project).variables["LAB_LAN"] == "10.20.30"
+
+
+def test_the_projects_name_is_made_of_the_folders_as_compose_makes_it() -> None:
+    assert Settings(Path("/some/My Lab.2"), {}).project == "mylab2"
+
+
 def test_without_settings_the_defaults_hold() -> None:
     settings = Settings(Path("/some/Folder"), {})
     assert (settings.peers, settings.base, settings.project) == (1, "auto", "folder")
