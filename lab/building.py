@@ -30,6 +30,7 @@ def build_stale(
     if not stale:
         return False
     images.ensure_debian(store, source=settings.base, progress=progress)
+    images.begin(topology, settings, stale)
     progress.step(f"building {len(stale)} images")
     _build(compose, images.build_order(topology, stale), len(stale), progress)
     images.remember(store, topology, settings)

@@ -167,11 +167,14 @@ def stale(
             found[image] = source
             folders.add(source.service.build)
     # The stages of one Dockerfile are built together, so that they share their layers.
-    found = {image: source for image, source in sources.items() if image in found or source.service.build in folders}
-    if found:
-        # Noted before the build: a folder that is edited meanwhile will differ from the note, and count as stale.
-        record.change({image: {"content": source.content} for image, source in found.items()})
-    return [source.service for source in found.values()]
+    return [source.service for image, source in sources.items() if image in found or source.service.build in folders]
+
+
+def begin(topology: Topology, settings: Settings, stale: Sequence[Service]) -> None:
+    """Write down what these are about to be built from: a folder that is edited meanwhile then counts as stale."""
+    sources = _sources(topology)
+    record = _Record.load(settings.state)
+    record.change({service.image: {"content": sources[service.image].content} for service in stale})
 
 
 def build_order(topology: Topology, stale: Sequence[Service]) -> TopologicalSorter[str]:
@@ -193,7 +196,7 @@ def build_order(topology: Topology, stale: Sequence[Service]) -> TopologicalSort
 
 
 def remember(store: ImageStore, topology: Topology, settings: Settings) -> None:
-    """Write down that what `stale` found has been built, and remove what the builder left behind."""
+    """Write down that what was begun has been built, and remove what the builder left behind."""
     sources = _sources(topology)
     ids = _ids(store, sources, settings, {})
     record = _Record.load(settings.state)
