@@ -93,7 +93,8 @@ class Decoder:
         while len(self._buffer) >= _HEADER.size:
             length, kind, command = _HEADER.unpack_from(self._buffer)
             if length > MAX_PAYLOAD:
-                raise ValueError(f"no frame: {bytes(self._buffer[:200])!r}")
+                said = " ".join(self._buffer[:200].decode(errors="backslashreplace").split())
+                raise ValueError(f"instead of a frame came: {said}")
             end = _HEADER.size + length
             if len(self._buffer) < end:
                 return

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from lab import building, images, ownership, preflight
 from lab.compose import Compose
-from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, TemporaryContainer
+from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.hosts import Host
 from lab.progress import Progress, Silent
@@ -111,6 +111,7 @@ class Lab:
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))
             built = self._images_up(machine.own, progress)
+            self._leave_old_networks(machine.networks, progress)
             with self._readiness(progress) as readiness:
                 if built or not self._is_up(machine.own):
                     progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
@@ -153,6 +154,7 @@ class Lab:
             machine = self.machine
             preflight.require(machine)
             self._images_up(machine.own, progress)
+            self._leave_old_networks(machine.networks, progress)
             progress.step(f"scaling {service} to {count}")
             with self._readiness(progress) as readiness:
                 self.compose.up(progress.detail, {service: count})
@@ -273,6 +275,19 @@ class Lab:
             temporary = container.labels.get(TEMPORARY_LABEL) == self.settings.project
             if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
                 self.engine.remove(container.id)
+
+    def _leave_old_networks(self, networks: Sequence[NetworkRecord], progress: Progress) -> None:
+        """Take the hosts down whose networks were moved by a setting: Compose can move no network that is in use."""
+        project = self.settings.project
+        planned = {f"{project}_{name}": (subnet,) for name, subnet in self.topology.subnets.items()}
+        if any(
+            network.labels.get(PROJECT_LABEL) == project
+            and planned.get(network.name, network.subnets) != network.subnets
+            for network in networks
+        ):
+            progress.step("stopping the lab, since its networks have been moved")
+            self.sessions.close()
+            self.compose.down(progress.detail)
 
     def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
         """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""

@@ -232,6 +232,15 @@ def test_an_edited_service_is_built_and_its_host_made_anew_by_one_up(small: Smal
         lines("docker", "rmi", "-f", image)
 
 
+def test_an_up_after_a_network_was_moved_moves_the_hosts(small: Small) -> None:
+    small.up()
+    moved = small.lan.replace("10.77.", "10.78.")
+    (small.folder / ".env").write_text(f"COMPOSE_PROJECT_NAME={small.name}\nLAB_LAN={moved}\n")
+    small.up()
+    hosts = json.loads(small.lab("status", "--json").stdout)["hosts"]
+    assert [(host["state"], host["addresses"]["lan"].rpartition(".")[0]) for host in hosts] == [("healthy", moved)] * 3
+
+
 def plain(small: Small, *words: str) -> None:
     done = subprocess.run([*find_command(), *words], cwd=small.folder, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, done.stderr

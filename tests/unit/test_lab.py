@@ -128,6 +128,16 @@ def test_up_touches_nothing_when_a_check_fails(lab: Lab, engine: FakeEngine) -> 
     assert calls(lab) == []
 
 
+@pytest.mark.parametrize(("subnet", "expected"), [("10.0.0.0/24", ["up"]), ("10.1.0.0/24", ["down", "up"])])
+def test_up_leaves_a_network_that_was_moved_by_a_setting(
+    lab: Lab, engine: FakeEngine, subnet: str, expected: list[str]
+) -> None:
+    own = {"com.docker.compose.project": "small"}
+    engine.network_records = [NetworkRecord("n1", "small_lan", (subnet,), own), NetworkRecord("n2", "bridge", ())]
+    lab.up()
+    assert calls(lab) == expected
+
+
 def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine: FakeEngine) -> None:
     lab.up()
     engine.records.append(container("sniffer", project="", labels={TEMPORARY_LABEL: "small"}))
