@@ -166,13 +166,15 @@ CHECKS: Sequence[Check] = (python, engine, compose, names, checkout, subnets, di
 
 
 def examine(machine: Machine, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """Every check's finding; an error in a check is its failure."""
-    findings = []
+    """Every check's finding; an error in a check is its failure, told in full by the first that meets it."""
+    findings: list[Finding] = []
     for check in checks:
         try:
             findings.append(check(machine))
         except LabError as error:
-            findings.append(Finding(check.__name__, "fail", error.cause, error.remedy))
+            met = next((finding.check for finding in findings if finding.text == error.cause), None)
+            text, remedy = (f"not checked, as {met} above", "") if met else (error.cause, error.remedy)
+            findings.append(Finding(check.__name__, "fail", text, remedy))
     return findings
 
 

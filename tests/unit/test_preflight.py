@@ -5,7 +5,7 @@ import pytest
 
 from lab import preflight
 from lab.compose import Compose
-from lab.engine import NetworkRecord
+from lab.engine import Container, NetworkRecord
 from lab.errors import MachineError
 from lab.preflight import Machine, examine
 from lab.settings import Settings
@@ -83,6 +83,15 @@ def test_an_error_in_a_check_is_its_failure(machine: Make) -> None:
     assert findings["engine"].level == "fail"
     assert findings["engine"].remedy == "Start it."
     assert findings["python"].level == "ok"
+
+
+def test_an_error_that_several_checks_meet_is_told_in_full_once(machine: Make) -> None:
+    class Stopped(FakeEngine):
+        def containers(self) -> list[Container]:
+            raise MachineError("no engine answers", "Start it.")
+
+    told = [(finding.text, finding.remedy) for finding in examine(machine(Stopped())) if finding.level == "fail"]
+    assert told == [("no engine answers", "Start it."), ("not checked, as names above", "")]
 
 
 def test_up_stops_at_the_first_failure_with_exit_code_3(machine: Make) -> None:
