@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bench.bench import LAB, Bench
 from bench.measure import Row, by_turns
+from lab import LabError
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -15,5 +16,5 @@ def measure(bench: Bench) -> Iterator[Row]:
         [lambda: bench.seconds(LAB, "up"), lambda: bench.seconds(*bench.compose, "up", "-d")], bench.rounds
     )
     if before != {container.id for container in bench.lab.machine.own}:
-        raise RuntimeError("there was something to do: hosts were made anew")
+        raise LabError("there was something to do: hosts were made anew", "Measure again, with nobody else at the lab.")
     yield Row("again", "lab up, nothing to do", "compose up -d, nothing to do", "s", lab_up, compose_up)

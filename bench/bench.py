@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import Lab
+from lab import Lab, LabError
 
 LAB = str(Path(sys.executable).with_name("lab"))
 LONG = 600.0
@@ -30,14 +30,15 @@ class Bench:
         return self.lab.compose.command
 
     def seconds(self, *words: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> float:
-        """How long a command takes; it must succeed."""
+        """How long a command takes; LabError if it fails."""
         start = time.perf_counter()
         done = subprocess.run(
             words, cwd=folder or self.lab.settings.root, env=env, capture_output=True, text=True, timeout=LONG
         )
         took = time.perf_counter() - start
         if done.returncode:
-            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-500:]}")
+            said = " | ".join(done.stderr.strip().splitlines()[-3:])
+            raise LabError(f"{' '.join(words)} ended with {done.returncode}: {said}", "Mend that, then measure again.")
         return took
 
     def down(self) -> None:

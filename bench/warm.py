@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from bench.bench import LAB, LONG, Bench
 from bench.measure import Row, by_turns
+from lab import LabError
 from lab.waiting import Deadline, poll
 
 
@@ -28,7 +29,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         start = time.perf_counter()
         took = bench.seconds(*bench.compose, "up", "-d")
         if not poll(lambda: all_healthy(bench), Deadline.after(LONG), every=0.1):
-            raise RuntimeError("plain Compose's hosts never became healthy")
+            raise LabError(f"plain Compose's hosts were not healthy after {LONG:g} s", "lab status shows which.")
         until_healthy.append(time.perf_counter() - start)
         return took
 

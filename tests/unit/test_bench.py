@@ -15,6 +15,7 @@ from rich.console import Console
 from bench import __main__ as command
 from bench import bench, cold, render
 from bench.measure import Row, by_turns
+from lab import LabError
 
 
 def row(ours: tuple[float, ...], theirs: tuple[float, ...], goal: str = "", unit: str = "s") -> Row:
@@ -146,5 +147,5 @@ def test_the_lab_is_left_as_it_was_found(states: list[str], end: str, error: typ
 def test_a_command_that_fails_is_no_measurement(tmp_path: Path) -> None:
     made = bench.Bench(None, rounds=1)  # type: ignore[arg-type]
     assert 0 < made.seconds("true", folder=tmp_path) < 10
-    with pytest.raises(RuntimeError, match="false ended with 1"):
+    with pytest.raises(LabError, match="false ended with 1"):
         made.seconds("false", folder=tmp_path)
