@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 
-from lab import images
+from lab import base_image, images
 from lab.compose import Compose
 from lab.progress import Progress
 from lab.settings import Settings
@@ -29,7 +29,7 @@ def build_stale(
     stale = images.stale(store, topology, settings, known)
     if not stale:
         return False
-    images.ensure_debian(store, source=settings.base, progress=progress)
+    base_image.ensure(store, source=settings.base, progress=progress)
     images.begin(topology, settings, stale)
     progress.step(f"building {len(stale)} images")
     _build(compose, images.build_order(topology, stale), len(stale), progress)

@@ -1,7 +1,4 @@
-"""The lab's images: where the Debian base comes from, which images must be built, and what they take on disk.
-
-Compose builds the hosts' images; this decides when, and brings the one image that it cannot build.
-"""
+"""The lab's images: which of them must be built, and what they take on disk. Compose builds them; this decides when."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Protocol
 
-from lab import debian
 from lab.errors import MachineError
 from lab.progress import Progress
 from lab.settings import Settings
@@ -23,7 +19,6 @@ from lab.topology import Service, Topology
 
 DEBIAN = "datagram-lab/debian:bookworm"
 """What `services/base` starts from."""
-REGISTRY_DEBIAN = "debian:bookworm-slim"
 OWN = "datagram-lab/*"
 """The names of all images of the lab."""
 COMPILE_LABEL = "lab.stage=compile"
@@ -74,58 +69,6 @@ class ImageStore(Protocol):
 
     def disk_usage(self) -> int:
         """Bytes that all images of the lab take, what they share counted once."""
-
-
-# ---- the Debian base ----------------------------------------------------------------------------------------
-
-
-def ensure_debian(store: ImageStore, *, source: str = "auto", progress: Progress) -> None:
-    """Have an image called DEBIAN.
-
-    `source`: `auto` pulls it and builds it where that fails; `pull`; `build`; or the name of an image to take.
-    What is there already is kept, except that the name of another image prevails over it.
-    """
-    if source not in ("auto", "pull", "build"):
-        _take(store, source, progress)
-        return
-    if store.id_of(DEBIAN):
-        return
-    if source != "build":
-        try:
-            _pull(store, progress)
-            return
-        except NotPulled as error:
-            if source == "pull":
-                raise
-            reason = f"no registry has it for us: {error.cause}"
-    else:
-        reason = "LAB_BASE=build"
-    with debian.Builder() as builder:
-        progress.step(f"building the base image from Debian's packages with {builder.tool}, about a minute ({reason})")
-        store.import_tar(builder.tar(progress.detail), DEBIAN, ['CMD ["bash"]'])
-
-
-def _pull(store: ImageStore, progress: Progress) -> None:
-    had_it = store.id_of(REGISTRY_DEBIAN)
-    progress.step(f"pulling the base image, {REGISTRY_DEBIAN}")
-    store.pull(REGISTRY_DEBIAN, progress)
-    store.tag(REGISTRY_DEBIAN, DEBIAN)
-    if not had_it:
-        store.remove(REGISTRY_DEBIAN)
-
-
-def _take(store: ImageStore, name: str, progress: Progress) -> None:
-    if not store.id_of(name):
-        progress.step(f"pulling {name}, the base image that LAB_BASE names")
-        try:
-            store.pull(name, progress)
-        except NotPulled as error:
-            raise MachineError(
-                f"LAB_BASE names the image {name}, which is not here and cannot be had: {error.cause}",
-                "Set LAB_BASE to auto, pull, build or an image of Debian 12 that docker images lists.",
-            ) from error
-    if store.id_of(name) != store.id_of(DEBIAN):
-        store.tag(name, DEBIAN)
 
 
 # ---- what must be built -------------------------------------------------------------------------------------
@@ -218,7 +161,7 @@ def _ids(
 ) -> dict[str, str | None]:
     ids = {name: known.get(name) or store.id_of(name) for name in [DEBIAN, *sources]}
     if settings.base not in ("auto", "pull", "build") and store.id_of(settings.base) != ids[DEBIAN]:
-        ids[DEBIAN] = None  # ensure_debian will replace it
+        ids[DEBIAN] = None  # lab.base_image will replace it
     return ids
 
 

@@ -20,6 +20,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab",),  # the public face alone: `from lab import Lab`
     ("lab.lab",),
     ("lab.building", "lab.image_store"),
+    ("lab.base_image",),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
     ("lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
     ("lab.sessions",),

@@ -1,19 +1,17 @@
-"""Where the base comes from, what must be built, and what it all takes."""
+"""What must be built, and what it all takes."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from lab import debian, images, topology
-from lab.errors import MachineError
-from lab.images import DEBIAN, REGISTRY_DEBIAN, Layer, NotPulled
-from lab.progress import Progress
+from lab import images, topology
+from lab.images import DEBIAN, Layer
 from lab.settings import Settings
+from tests.unit.fake_store import FakeStore, Told
 
 PROJECT = Path(__file__).parents[2]
 
@@ -28,205 +26,6 @@ services:
 networks:
   lan: {ipam: {config: [{subnet: 192.168.1.0/24}]}}
 """
-
-
-class Told:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.details: list[str] = []
-
-    def step(self, text: str) -> None:
-        self.steps.append(text)
-
-    def detail(self, text: str) -> None:
-        self.details.append(text)
-
-    def close(self) -> None: ...
-
-
-class FakeStore:
-    """An engine's images in memory: id by name."""
-
-    def __init__(self, *names: str, registry: Iterable[str] = ()) -> None:
-        self.ids = {name: f"id of {name}" for name in names}
-        self.registry = set(registry)
-        self.pulled: list[str] = []
-        self.pruned: list[str] = []
-        self.imported = b""
-        self.nameless: list[str] = []
-
-    def id_of(self, name: str) -> str | None:
-        return self.ids.get(name)
-
-    def names(self) -> list[str]:
-        return [name for name in self.ids if name.startswith("datagram-lab/")]
-
-    def leftovers(self) -> list[str]:
-        return self.nameless
-
-    def history(self, image: str) -> list[Layer]:
-        return []
-
-    def pull(self, name: str, progress: Progress) -> None:
-        self.pulled.append(name)
-        if name not in self.registry:
-            raise NotPulled(f"{name}: no such host")
-        self.ids[name] = f"pulled {name}"
-
-    def import_tar(self, chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
-        self.imported = b"".join(chunks)
-        self.ids[name] = f"imported with {', '.join(changes)}"
-
-    def tag(self, image: str, name: str) -> None:
-        self.ids[name] = self.ids[image]
-
-    def remove(self, name: str) -> None:
-        self.ids.pop(name, None)
-        self.nameless = [image for image in self.nameless if image != name]
-
-    def prune(self, label: str) -> None:
-        self.pruned.append(label)
-
-    def disk_usage(self) -> int:
-        return 0
-
-
-@pytest.fixture
-def no_builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-
-@pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A mmdebstrap of our own; the test writes the script."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-    tool = folder / "mmdebstrap"
-    tool.touch(mode=0o755)
-    return tool
-
-
-def script(tool: Path, text: str) -> None:
-    tool.write_text(f"#!/bin/sh\n{text}\n")
-
-
-# ---- the Debian base
-
-
-def test_a_base_that_is_there_is_kept_without_a_question_to_the_registry() -> None:
-    store = FakeStore(DEBIAN, registry=[REGISTRY_DEBIAN])
-    images.ensure_debian(store, source="auto", progress=Told())
-    assert store.pulled == []
-    assert store.ids == {DEBIAN: f"id of {DEBIAN}"}
-
-
-def test_with_a_registry_the_base_is_pulled_and_bears_only_our_name() -> None:
-    store, told = FakeStore(registry=[REGISTRY_DEBIAN]), Told()
-    images.ensure_debian(store, source="auto", progress=told)
-    assert store.ids == {DEBIAN: f"pulled {REGISTRY_DEBIAN}"}
-    assert told.steps == [f"pulling the base image, {REGISTRY_DEBIAN}"]
-
-
-def test_the_registrys_name_stays_where_somebody_had_it_before() -> None:
-    store = FakeStore(REGISTRY_DEBIAN, registry=[REGISTRY_DEBIAN])
-    images.ensure_debian(store, source="pull", progress=Told())
-    assert set(store.ids) == {DEBIAN, REGISTRY_DEBIAN}
-
-
-def test_without_a_registry_the_base_is_built_and_the_user_told_how_and_why(builder: Path) -> None:
-    script(builder, 'echo "I: downloading" >&2; printf archive')
-    store, told = FakeStore(), Told()
-    images.ensure_debian(store, source="auto", progress=told)
-    assert store.imported == b"archive"
-    assert store.ids == {DEBIAN: 'imported with CMD ["bash"]'}
-    assert "with mmdebstrap" in told.steps[-1]
-    assert "no such host" in told.steps[-1]
-    assert told.details == ["downloading"]
-
-
-def test_build_asks_no_registry(builder: Path) -> None:
-    script(builder, "printf archive")
-    store = FakeStore(registry=[REGISTRY_DEBIAN])
-    images.ensure_debian(store, source="build", progress=Told())
-    assert store.pulled == []
-    assert store.imported == b"archive"
-
-
-def test_pull_builds_nothing(builder: Path) -> None:
-    script(builder, "printf archive")
-    store = FakeStore()
-    with pytest.raises(NotPulled, match="no such host"):
-        images.ensure_debian(store, source="pull", progress=Told())
-    assert store.ids == {}
-
-
-@pytest.mark.usefixtures("no_builder")
-def test_neither_registry_nor_builder_says_what_to_install() -> None:
-    with pytest.raises(MachineError) as caught:
-        images.ensure_debian(FakeStore(), source="auto", progress=Told())
-    assert "apt-get install mmdebstrap" in caught.value.remedy
-
-
-def test_an_image_named_in_lab_base_is_taken_instead_of_what_is_there() -> None:
-    store = FakeStore(DEBIAN, "ours/debian:12")
-    images.ensure_debian(store, source="ours/debian:12", progress=Told())
-    assert store.ids[DEBIAN] == "id of ours/debian:12"
-    assert "ours/debian:12" in store.ids
-
-
-def test_an_image_named_in_lab_base_that_is_nowhere_names_the_setting() -> None:
-    with pytest.raises(MachineError, match="LAB_BASE names the image nowhere/debian"):
-        images.ensure_debian(FakeStore(), source="nowhere/debian", progress=Told())
-
-
-@pytest.mark.parametrize(
-    ("words", "cause"),
-    [
-        ("tar: write error: No space left on device", "the disk is full"),
-        ("E: Temporary failure resolving 'deb.debian.org'", "packages cannot be fetched"),
-        ("E: The following signatures couldn't be verified: NO_PUBKEY 0E98404D386FA1D9", "keys"),
-        ("E: unable to run newuidmap", "ordinary user"),
-        ("E: unable to pick chroot mode automatically", "ordinary user"),
-        ("E: Cannot install into target '/tmp/x' mounted with noexec or nodev", "noexec or nodev"),
-        ("E: something new", "failed with exit code 25"),
-    ],
-)
-def test_a_builder_that_fails_leaves_no_image_and_tells_its_last_words(builder: Path, words: str, cause: str) -> None:
-    script(builder, f'printf half; echo "{words}" >&2; exit 25')
-    store = FakeStore()
-    with pytest.raises(MachineError) as caught:
-        images.ensure_debian(store, source="build", progress=Told())
-    assert cause in caught.value.cause
-    assert words in caught.value.cause
-    assert caught.value.remedy
-    assert store.ids == {}
-
-
-def test_an_interrupted_build_ends_its_builder_first(builder: Path, tmp_path: Path) -> None:
-    tidied = tmp_path / "tidied"
-    script(builder, f"trap 'touch {tidied}; exit 143' TERM; printf some; tail -f /dev/null & wait")
-
-    class Interrupting(FakeStore):
-        def import_tar(self, chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
-            next(iter(chunks))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        images.ensure_debian(Interrupting(), source="build", progress=Told())
-    assert tidied.exists()
-
-
-def test_a_builder_that_says_nothing_for_long_is_ended(builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian, "LONGEST_SILENCE", 0.1)
-    script(builder, "echo E: fetching >&2; exec tail -f /dev/null")
-    with pytest.raises(MachineError, match="had nothing to say"):
-        images.ensure_debian(FakeStore(), source="build", progress=Told())
-
-
-# ---- what must be built
 
 
 @pytest.fixture
@@ -397,22 +196,6 @@ def test_remove_all_leaves_the_images_of_others() -> None:
     images.remove_all(store, Told())
     assert list(store.ids) == ["postgres:15"]
     assert store.nameless == []
-
-
-def test_a_builder_is_read_to_its_end_before_the_archive_ends(builder: Path) -> None:
-    """Else the engine would take half an archive for a whole one."""
-    script(builder, "printf half; exec 1>&-; exit 1")
-    given: list[bytes] = []
-
-    def collect(chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
-        iterator: Iterator[bytes] = iter(chunks)
-        given.extend(iterator)
-
-    store = FakeStore()
-    store.import_tar = collect  # type: ignore[method-assign]
-    with pytest.raises(MachineError):
-        images.ensure_debian(store, source="build", progress=Told())
-    assert given == [b"half"]
 
 
 def test_images_are_built_after_those_they_start_from(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""An engine's images in memory, and a listener to what is said of work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lab.images import Layer, NotPulled
+from lab.progress import Progress
+
+
+class Told:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.details: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+    def detail(self, text: str) -> None:
+        self.details.append(text)
+
+    def close(self) -> None: ...
+
+
+class FakeStore:
+    """An engine's images in memory: id by name."""
+
+    def __init__(self, *names: str, registry: Iterable[str] = ()) -> None:
+        self.ids = {name: f"id of {name}" for name in names}
+        self.registry = set(registry)
+        self.pulled: list[str] = []
+        self.pruned: list[str] = []
+        self.imported = b""
+        self.nameless: list[str] = []
+
+    def id_of(self, name: str) -> str | None:
+        return self.ids.get(name)
+
+    def names(self) -> list[str]:
+        return [name for name in self.ids if name.startswith("datagram-lab/")]
+
+    def leftovers(self) -> list[str]:
+        return self.nameless
+
+    def history(self, image: str) -> list[Layer]:
+        return []
+
+    def pull(self, name: str, progress: Progress) -> None:
+        self.pulled.append(name)
+        if name not in self.registry:
+            raise NotPulled(f"{name}: no such host")
+        self.ids[name] = f"pulled {name}"
+
+    def import_tar(self, chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
+        self.imported = b"".join(chunks)
+        self.ids[name] = f"imported with {', '.join(changes)}"
+
+    def tag(self, image: str, name: str) -> None:
+        self.ids[name] = self.ids[image]
+
+    def remove(self, name: str) -> None:
+        self.ids.pop(name, None)
+        self.nameless = [image for image in self.nameless if image != name]
+
+    def prune(self, label: str) -> None:
+        self.pruned.append(label)
+
+    def disk_usage(self) -> int:
+        return 0
