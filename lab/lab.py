@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 
 from lab import building, images, ownership, preflight
@@ -129,16 +129,26 @@ class Lab:
             self.sessions.close()
             (self.settings.state / "up.json").unlink(missing_ok=True)
             project = self.settings.project
+            failures: list[LabError] = []
+
+            def attempt(remove: Callable[[], None]) -> None:
+                try:
+                    remove()
+                except LabError as error:  # what can go goes all the same
+                    failures.append(error)
+
             self._sweep(lambda owner: True)
-            self.compose.down(progress.detail)
-            # What an interrupted Compose left behind, under names that it no longer knows.
+            attempt(lambda: self.compose.down(progress.detail))
+            # What Compose did not come to, or no longer knows under its name.
             for container in self._containers():
-                self.engine.remove(container.id)
+                attempt(partial(self.engine.remove, container.id))
             for network in self.engine.networks():
                 if network.labels.get(PROJECT_LABEL) == project:
-                    self.engine.remove_network(network.id)
+                    attempt(partial(self.engine.remove_network, network.id))
             for volume in self.engine.volumes(project):
-                self.engine.remove_volume(volume)
+                attempt(partial(self.engine.remove_volume, volume))
+            if failures:
+                raise failures[0]
             if with_images:
                 images.remove_all(self.store, progress)
 

@@ -154,6 +154,27 @@ def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine
     assert not (lab.settings.state / "up.json").exists()
 
 
+def test_a_down_that_fails_takes_away_what_it_can_and_tells(
+    lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.up()
+    own = {"com.docker.compose.project": "small"}
+    engine.network_records = [NetworkRecord(name, name, (), own) for name in ("held", "free")]
+    engine.volume_names = ["small_logs"]
+
+    def refuse(*_: object) -> None:
+        raise MachineError("the network held cannot be removed")
+
+    remove_network = engine.remove_network
+    monkeypatch.setattr(lab.compose, "down", refuse)
+    monkeypatch.setattr(engine, "remove_network", lambda name: refuse() if name == "held" else remove_network(name))
+    with pytest.raises(MachineError, match="the network held cannot be removed"):
+        lab.down()
+    assert engine.records == []
+    assert [network.name for network in engine.network_records] == ["held"]
+    assert engine.volume_names == []
+
+
 def test_up_sweeps_what_a_killed_process_left_and_nothing_else(lab: Lab, engine: FakeEngine) -> None:
     for name, owner in (("orphan", "1@0"), ("capture", ownership.mine()), ("unknown", "")):
         labels = {TEMPORARY_LABEL: "small", OWNER_LABEL: owner}
