@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from types import TracebackType
 
-from lab import building, images, ownership, preflight
+from lab import building, images, last_up, ownership, preflight
 from lab.compose import Compose
 from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
@@ -113,12 +111,12 @@ class Lab:
             built = self._images_up(machine.own, progress)
             self._leave_old_networks(machine.networks, progress)
             with self._readiness(progress) as readiness:
-                if built or not self._is_up(machine.own):
+                if built or not last_up.still_holds(self.settings, self.topology, machine.own):
                     progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
                     self.compose.up(progress.detail)
                 containers = self._containers()
                 self._wait_ready(containers, readiness, progress)
-            self._remember(containers)
+            last_up.remember(self.settings, containers)
         return self.status()
 
     def down(self, progress: Progress | None = None, *, with_images: bool = False) -> None:
@@ -127,7 +125,7 @@ class Lab:
         progress.step("stopping the lab")
         with self.compose.locked(progress.step):
             self.sessions.close()
-            (self.settings.state / "up.json").unlink(missing_ok=True)
+            last_up.forget(self.settings)
             project = self.settings.project
             failures: list[LabError] = []
 
@@ -362,35 +360,6 @@ class Lab:
         if dead:
             raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
         readiness.wait([one for one in containers if one.health in ("starting", "unhealthy")])
-
-    def _fingerprint(self) -> str:
-        """What decides how the containers are made: the Compose file and all that can be filled into it."""
-        digest = hashlib.sha256((self.settings.root / "compose.yaml").read_bytes())
-        for name, value in sorted(self.settings.variables.items()):
-            if name.startswith(("LAB_", "COMPOSE_")):
-                digest.update(f"{name}={value}\0".encode())
-        return digest.hexdigest()
-
-    def _is_up(self, containers: Sequence[Container]) -> bool:
-        """Whether these are exactly the containers that the last `up` left, all running, from the images of today."""
-        try:
-            remembered = json.loads((self.settings.state / "up.json").read_text())
-        except (OSError, ValueError):
-            return False
-        return (
-            remembered.get("fingerprint") == self._fingerprint()
-            and remembered.get("containers") == sorted(container.id for container in containers)
-            and all(container.state == "running" for container in containers)
-            # Of an image whose name has moved on to a newer one, the engine lists the id instead of the name.
-            and all(container.image == self.topology.services[container.service].image for container in containers)
-        )
-
-    def _remember(self, containers: Sequence[Container]) -> None:
-        record = {"fingerprint": self._fingerprint(), "containers": sorted(container.id for container in containers)}
-        path = self.settings.state / "up.json"
-        partial = path.with_suffix(".new")
-        partial.write_text(json.dumps(record))
-        partial.replace(path)
 
 
 NO_IPV6 = {f"net.ipv6.conf.{scope}.disable_ipv6": "1" for scope in ("all", "default", "lo")}

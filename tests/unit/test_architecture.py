@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.docker_engine", "lab.images", "lab.preflight"),
     ("lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
     ("lab.sessions",),
-    ("lab.capture", "lab.logs", "lab.readiness"),
+    ("lab.capture", "lab.last_up", "lab.logs", "lab.readiness"),
     ("lab.engine", "lab.processes"),
     ("lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
     ("lab.settings", "lab.waiting"),

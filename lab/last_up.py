@@ -1,0 +1,51 @@
+"""What the last `lab up` left, written down in `.lab/up.json`: an up with nothing to do need not ask Compose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from lab.engine import Container
+from lab.settings import Settings
+from lab.topology import Topology
+
+NAME = "up.json"
+
+
+def still_holds(settings: Settings, topology: Topology, containers: Sequence[Container]) -> bool:
+    """Whether these are exactly the containers that the last `up` left, all running, from the images of today."""
+    try:
+        remembered = json.loads((settings.state / NAME).read_text())
+    except (OSError, ValueError):
+        return False
+    return (
+        remembered == _record(settings, containers)
+        and all(container.state == "running" for container in containers)
+        # Of an image whose name has moved on to a newer one, the engine lists the id instead of the name.
+        and all(container.image == topology.services[container.service].image for container in containers)
+    )
+
+
+def remember(settings: Settings, containers: Sequence[Container]) -> None:
+    path = settings.state / NAME
+    partial = path.with_suffix(".new")
+    partial.write_text(json.dumps(_record(settings, containers)))
+    partial.replace(path)
+
+
+def forget(settings: Settings) -> None:
+    (settings.state / NAME).unlink(missing_ok=True)
+
+
+def _record(settings: Settings, containers: Sequence[Container]) -> dict[str, object]:
+    return {"fingerprint": _fingerprint(settings), "containers": sorted(container.id for container in containers)}
+
+
+def _fingerprint(settings: Settings) -> str:
+    """What decides how the containers are made: the Compose file and all that can be filled into it."""
+    digest = hashlib.sha256((settings.root / "compose.yaml").read_bytes())
+    for name, value in sorted(settings.variables.items()):
+        if name.startswith(("LAB_", "COMPOSE_")):
+            digest.update(f"{name}={value}\0".encode())
+    return digest.hexdigest()
