@@ -11,6 +11,7 @@ from lab import LabError
 
 def measure(bench: Bench) -> Iterator[Row]:
     bench.lab.up()
+    bench.wait_for_the_engines_verdict()  # until then, lab up looks at the hosts itself
     before = {container.id for container in bench.lab.machine.own}
     lab_up, compose_up = by_turns(
         [lambda: bench.seconds(LAB, "up"), lambda: bench.seconds(*bench.compose, "up", "-d")], bench.rounds

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import Lab, LabError
+from lab.waiting import Deadline, poll
 
 LAB = str(Path(sys.executable).with_name("lab"))
 LONG = 600.0
@@ -40,6 +41,15 @@ class Bench:
             said = " | ".join(done.stderr.strip().splitlines()[-3:])
             raise LabError(f"{' '.join(words)} ended with {done.returncode}: {said}", "Mend that, then measure again.")
         return took
+
+    def wait_for_the_engines_verdict(self) -> None:
+        """Until the engine's own list calls every host healthy, ten seconds or more after its start."""
+
+        def all_healthy() -> bool:
+            return all(one.state == "running" and one.health in ("healthy", "") for one in self.lab.machine.own)
+
+        if not poll(all_healthy, Deadline.after(LONG), every=0.1):
+            raise LabError(f"not all hosts were healthy after {LONG:g} s", "lab status shows which.")
 
     def down(self) -> None:
         self.say("  (down)")

@@ -9,10 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from bench.bench import LAB, LONG, Bench
+from bench.bench import LAB, Bench
 from bench.measure import Row, by_turns
-from lab import LabError
-from lab.waiting import Deadline, poll
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -28,16 +26,10 @@ def measure(bench: Bench) -> Iterator[Row]:
         bench.say("  compose up -d, and until all is healthy")
         start = time.perf_counter()
         took = bench.seconds(*bench.compose, "up", "-d")
-        if not poll(lambda: all_healthy(bench), Deadline.after(LONG), every=0.1):
-            raise LabError(f"plain Compose's hosts were not healthy after {LONG:g} s", "lab status shows which.")
+        bench.wait_for_the_engines_verdict()
         until_healthy.append(time.perf_counter() - start)
         return took
 
     lab_up, compose_up = by_turns([ours, plain], bench.rounds)
     yield Row("warm", "lab up, hosts down", "compose up -d", "s", lab_up, compose_up, "<= 1.05")
     yield Row("warm", "lab up, hosts down", "compose up -d, then all healthy", "s", lab_up, tuple(until_healthy))
-
-
-def all_healthy(bench: Bench) -> bool:
-    """By the engine's own list; a host without a check counts."""
-    return all(one.state == "running" and one.health in ("healthy", "") for one in bench.lab.machine.own)
