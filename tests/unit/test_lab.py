@@ -12,6 +12,7 @@ from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageErr
 from lab.lab import Lab
 from lab.settings import Settings
 from tests.unit.fake_engine import FakeEngine, container
+from tests.unit.fake_store import FakeStore
 from tests.unit.test_topology import SMALL
 
 Say = Callable[[str], None]
@@ -40,11 +41,6 @@ class FakeCompose:
     def down(self, say: Say) -> None:
         self.calls.append("down")
         self.engine.records = [record for record in self.engine.records if "stray" in record.name]
-
-
-class FakeStore:
-    def id_of(self, image: str) -> str | None:
-        return "sha256:1"
 
 
 @pytest.fixture
