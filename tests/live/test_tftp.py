@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -17,6 +18,7 @@ from scapy.layers.tftp import TFTP, TFTP_ACK, TFTP_DATA, TFTP_RRQ, TFTP_WRQ
 from scapy.packet import Packet
 
 from lab import Host, Lab
+from lab.hostexec import STDOUT
 
 BLOCK = 512
 HELLO = b"Hello from the other side of the router.\n"
@@ -195,14 +197,19 @@ def test_transfer_survives_a_server_that_is_frozen_for_a_while(client, server, r
 
     words = ["tftp", server.address, "-m", "octet", "-c", "get", f"{room}/large", "/dev/stdout"]
     only_acknowledgements = f"udp and src host {client.address} and udp[4:2] = {8 + 4}"
-    with server.capture(only_acknowledgements) as wire, client.start(words) as transfer:
-        wire.wait_for(lambda packet: UDP in packet)
+    with (
+        server.capture(only_acknowledgements) as wire,
+        client.start(words, collect=False) as transfer,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        wire.wait_for(lambda packet: UDP in packet)  # it has begun, and cannot end while nobody reads what it writes
         server.pause()
         try:
+            output = reader.submit(lambda: b"".join(data for stream, data in transfer.chunks(60) if stream == STDOUT))
             wire.wait_for(is_repeated, timeout=20)
         finally:
             server.unpause()
-        received = transfer.wait(timeout=40).stdout
+        received = output.result()
     assert len(received) == len(content), received[-200:]
     assert received == content
 
