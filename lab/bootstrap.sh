@@ -51,12 +51,27 @@ ask() {
 
 engine_answers() { [ "$(ask /_ping)" = 200 ]; }
 
+# Whether process $1 is the program $2, and has not ended (a zombie keeps its name until somebody collects it).
+runs() {
+    name=''
+    read -r name 2>/dev/null <"/proc/$1/comm" && [ "$name" = "$2" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status"
+}
+
 # A dockerd that runs, whether it answers or not: it must not be started twice.
 engine_runs() {
-    engine_pid='' name=''
+    engine_pid=''
     [ -r "$root/var/run/docker.pid" ] || return 1
     read -r engine_pid <"$root/var/run/docker.pid" || : # it has no newline at its end
-    read -r name 2>/dev/null <"/proc/$engine_pid/comm" && [ "$name" = dockerd ]
+    runs "$engine_pid" dockerd
+}
+
+# Remove the file of $2's process id if that process is not there: dockerd takes any process of that number for a
+# living one, and will not start beside it.
+remove_stale() {
+    [ -r "$1" ] || return 0
+    pid=''
+    read -r pid <"$1" || :
+    runs "$pid" "$2" || rm -f "$1"
 }
 
 # Standalone (any version, needs no `docker` command), or the plugin of the `docker` command.
@@ -303,6 +318,8 @@ wait_for_engine() {
 }
 
 start_engine() {
+    remove_stale "$root/var/run/docker.pid" dockerd
+    remove_stale "$root/var/run/docker/containerd/containerd.pid" containerd
     if [ -d "$root/run/systemd/system" ]; then
         echo "Starting the engine: systemctl start docker ..."
         systemctl start docker || :

@@ -466,6 +466,22 @@ def test_a_dockerd_that_runs_and_does_not_answer_is_never_started_twice(machine:
     assert machine.changes() == []
 
 
+def test_a_dockerd_that_was_killed_and_not_collected_yet_is_started_anew(machine: Machine) -> None:
+    """Its number is a zombie's, which bears its name; dockerd itself would refuse to start beside it."""
+    machine.complete()
+    dockerd_that_answers(machine)
+    (machine.root / "dockerd").symlink_to("/bin/true")
+    with subprocess.Popen([machine.root / "dockerd"]) as killed:
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+        pid_file = machine.root / "var/run/docker.pid"
+        pid_file.write_text(str(killed.pid))
+        done = machine.run("machine")
+        stop_dockerd(machine)
+    assert done.returncode == 0, done.stderr
+    assert "Starting the engine" in done.stdout
+    assert not pid_file.exists()
+
+
 @pytest.mark.usefixtures("engine")
 def test_a_user_without_right_to_the_socket_is_told_the_group(machine: Machine) -> None:
     machine.complete()
