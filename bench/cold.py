@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             built = bench.seconds(*bench.compose, "build", folder=folder, env=environment(folder))
             return built + bench.seconds(*bench.compose, "up", "-d", folder=folder, env=environment(folder))
 
-        forget(bench, folder)
+        forget(bench, folder)  # there is a project to take down, however soon it ends
         try:
             lab_up, compose_up = by_turns([ours, plain], max(1, bench.rounds // 2))
         finally:

@@ -12,6 +12,8 @@ set -eu
 root=${LAB_MACHINE_ROOT:-} # tests put a folder with a machine of their own here
 socket=$root/var/run/docker.sock
 engine_log=$root/var/log/datagram-lab-dockerd.log
+engine_file=$root/var/run/docker.pid
+containerd_file=$root/var/run/docker/containerd/containerd.pid
 PATH=$PATH:$root/usr/sbin:$root/sbin # where an ordinary user has no dockerd on the path
 
 # ---- what is there ------------------------------------------------------------------------------------------
@@ -51,27 +53,13 @@ ask() {
 
 engine_answers() { [ "$(ask /_ping)" = 200 ]; }
 
-# Whether process $1 is the program $2, and has not ended (a zombie keeps its name until somebody collects it).
+# Whether the process id in the file $1, put into `pid`, is that of a program $2 that has not ended: a zombie keeps its
+# name until somebody collects it.
 runs() {
-    name=''
-    read -r name 2>/dev/null <"/proc/$1/comm" && [ "$name" = "$2" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status"
-}
-
-# A dockerd that runs, whether it answers or not: it must not be started twice.
-engine_runs() {
-    engine_pid=''
-    [ -r "$root/var/run/docker.pid" ] || return 1
-    read -r engine_pid <"$root/var/run/docker.pid" || : # it has no newline at its end
-    runs "$engine_pid" dockerd
-}
-
-# Remove the file of $2's process id if that process is not there: dockerd takes any process of that number for a
-# living one, and will not start beside it.
-remove_stale() {
-    [ -r "$1" ] || return 0
-    pid=''
-    read -r pid <"$1" || :
-    runs "$pid" "$2" || rm -f "$1"
+    pid='' name=''
+    [ -r "$1" ] || return 1
+    read -r pid <"$1" || : # it has no newline at its end
+    read -r name 2>/dev/null <"/proc/$pid/comm" && [ "$name" = "$2" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status"
 }
 
 # Standalone (any version, needs no `docker` command), or the plugin of the `docker` command.
@@ -103,7 +91,7 @@ look() {
     if [ -n "${DOCKER_HOST:-}" ]; then engine=foreign
     elif [ -S "$socket" ] && ! [ -w "$socket" ]; then engine=barred
     elif engine_answers; then :
-    elif engine_runs; then engine=stuck
+    elif runs "$engine_file" dockerd; then engine=stuck engine_pid=$pid # it must not be started twice
     elif have dockerd; then engine=stopped
     else engine=missing; needs="$needs engine"; fi
     have_compose || needs="$needs compose"
@@ -318,8 +306,9 @@ wait_for_engine() {
 }
 
 start_engine() {
-    remove_stale "$root/var/run/docker.pid" dockerd
-    remove_stale "$root/var/run/docker/containerd/containerd.pid" containerd
+    # dockerd takes any process of a number in these for a living one, and will not start beside it.
+    runs "$engine_file" dockerd || rm -f "$engine_file"
+    runs "$containerd_file" containerd || rm -f "$containerd_file"
     if [ -d "$root/run/systemd/system" ]; then
         echo "Starting the engine: systemctl start docker ..."
         systemctl start docker || :

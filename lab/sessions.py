@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.engine import Container, Engine, TemporaryContainer
 from lab.hostexec import PROGRAM, Session
 from lab.processes import Completed, Process
-from lab.readiness import Readiness
+from lab.readiness import Readiness, Say
 
 SNIFFER_IMAGE = "datagram-lab/client"
 
@@ -48,9 +48,7 @@ class Sessions:
         with Process(self.open(container.id, name=container.service).start(command)) as process:
             return process.communicate(timeout=seconds)
 
-    def readiness(
-        self, seconds: float, say: Callable[[Container], None] = lambda _: None, project: str | None = None
-    ) -> Readiness:
+    def readiness(self, seconds: float, say: Say = lambda _: None, project: str | None = None) -> Readiness:
         """To wait with until hosts pass their health checks."""
         return Readiness(self._engine, self.probe, seconds, say, project)
 
