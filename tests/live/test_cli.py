@@ -32,9 +32,10 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """Lists the processes with the words that it reads; its own command line does not have them."""
 
 STUBBORN = """
-import signal, sys, time
-signal.signal(signal.SIGINT, lambda *_: print("INT", flush=True))
-signal.signal(signal.SIGTERM, lambda *_: print("TERM", flush=True))
+import os, signal
+# Not print: a signal may come while the one below still holds the buffer.
+signal.signal(signal.SIGINT, lambda *_: os.write(1, b"INT\\n"))
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"TERM\\n"))
 print("ready", flush=True)
 while True:
     signal.pause()
