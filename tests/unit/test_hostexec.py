@@ -31,7 +31,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("gcc"):
         pytest.fail("gcc is missing: these tests compile hostexec.c (apt-get install gcc libc6-dev)")
     path = tmp_path_factory.mktemp("hostexec") / "hostexec"
-    words = re.search(r"&& (gcc -std=.*) -o", (SOURCE.parent / "Dockerfile").read_text())
+    words = re.search(r"RUN (gcc -std=.*) -o", (SOURCE.parent / "Dockerfile").read_text())
     assert words, "the Dockerfile no longer says how hostexec is compiled"
     subprocess.run([*words[1].split(), "-o", str(path), str(SOURCE)], check=True)
     return path
