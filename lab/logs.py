@@ -44,10 +44,14 @@ class LogReader:
             f"lab logs {host} shows the whole log.",
         )
 
+    def close(self) -> None:
+        """End it; who waits for a line is told at once that there is none."""
+        self._stream.close()
+
     def __enter__(self) -> LogReader:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self.close()

@@ -1,18 +1,23 @@
 """When a host is ready: its own health check, run inside it as soon as it is up, has succeeded.
 
 The engine runs the same check at its interval and shows the outcome in its lists; waiting for the first interval to
-pass would only tell later what can be known at once.
+pass would only tell later what can be known at once. The lab's own hosts run it themselves as they start and announce
+their success in the log (services/base/announce), which costs a tenth of having the engine run a program in a host.
+Any other host, and one that was up before or keeps silent, is asked.
 """
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lab.engine import Container, Engine
 from lab.errors import CommandTimeout, HostError
+from lab.logs import LogReader
 from lab.processes import Completed
 from lab.waiting import Deadline
 
@@ -21,6 +26,14 @@ FIRST_PATIENCE, LAST_PATIENCE = 1.0, 5.0
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
 """Seconds between two probes of a host that is not ready; the wait doubles, and an event of the host cuts it short."""
 SIDE_BY_SIDE = 4
+"""Probes at once: each takes the engine a program."""
+LISTENERS = 32
+"""Hosts looked after at once."""
+ANNOUNCES_LABEL = "lab.announces"
+"""On hosts that announce their success: the word that begins that line of the log. Without a check to run, the line
+begins with `announce`."""
+SILENCE = 3.0
+"""Seconds after which a host that announces is asked all the same."""
 
 Probe = Callable[[Container, Sequence[str], float], Completed]
 """Run an argument list in a container within so many seconds."""
@@ -46,10 +59,14 @@ class Readiness:
         self._project = project
         self._news = threading.Condition()
         self._told: Counter[str] = Counter()
+        self._began = time.time()
+        self._started: set[str] = set()
         self._died: set[str] = set()
+        self._logs: set[LogReader] = set()
         self._over = False
         self._looks: dict[str, Future[None]] = {}
-        self._pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ready")
+        self._pool = ThreadPoolExecutor(LISTENERS, thread_name_prefix="ready")
+        self._probing = threading.Semaphore(SIDE_BY_SIDE)
         self._events = engine.events()
 
     def __enter__(self) -> Readiness:
@@ -60,6 +77,8 @@ class Readiness:
         with self._news:
             self._over = True
             self._news.notify_all()
+            for log in self._logs:
+                log.close()
         self._events.close()
         self._pool.shutdown(cancel_futures=True)
 
@@ -83,6 +102,7 @@ class Readiness:
                 if event.action == "die":
                     self._died.add(event.container)
                 elif event.action == "start" and event.subject.project == self._project:
+                    self._started.add(event.container)
                     self._look_after(event.subject)
 
     def _look_after(self, container: Container) -> Future[None]:
@@ -93,6 +113,31 @@ class Readiness:
 
     def _look(self, container: Container) -> None:
         """Until its check succeeds, or nobody waits for that any more."""
+        if not self._announces(container):
+            self._ask_until_it_succeeds(container)
+        if not self._over:
+            self._say(container)
+
+    def _announces(self, container: Container) -> bool:
+        """Whether the host, which must have started before our eyes, tells in time that its check has succeeded."""
+        word = container.labels.get(ANNOUNCES_LABEL)
+        if not word or container.id not in self._started:
+            return False
+        with LogReader(self._engine, container.id, self._began) as log:
+            with self._news:
+                if self._over:
+                    return False
+                self._logs.add(log)
+            try:
+                said = log.expect(rf"^({re.escape(word)}|announce):", SILENCE, container.name)
+            except HostError:
+                return False
+            finally:
+                with self._news:
+                    self._logs.discard(log)
+        return said[1] == word
+
+    def _ask_until_it_succeeds(self, container: Container) -> None:
         command = self._engine.health_command(container.id)
         deadline, retry, patience = Deadline.after(self._seconds), FIRST_RETRY, FIRST_PATIENCE
         while command and (answer := self._ask(container, command, min(patience, max(deadline.remaining, 0.1)))):
@@ -106,7 +151,6 @@ class Readiness:
             if self._over:
                 return
             retry, patience = min(2 * retry, LAST_RETRY), min(2 * patience, LAST_PATIENCE)
-        self._say(container)
 
     def _rest(self, container: str, seconds: float) -> None:
         """Until something happens to the container, at most so many seconds."""
@@ -117,7 +161,8 @@ class Readiness:
     def _ask(self, container: Container, command: Sequence[str], seconds: float) -> str | None:
         """None when the check succeeds, else what it says. Raises HostError when the host has ended."""
         try:
-            done = self._probe(container, command, seconds)
+            with self._probing:
+                done = self._probe(container, command, seconds)
         except CommandTimeout:
             return f"no answer within {seconds:g} s"
         except HostError as error:

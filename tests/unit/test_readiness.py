@@ -1,12 +1,14 @@
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from lab import readiness as readiness_module
 from lab.engine import PROJECT_LABEL, Container, Event
 from lab.errors import HostError
 from lab.processes import Completed
-from lab.readiness import Probe, Readiness, Say
+from lab.readiness import ANNOUNCES_LABEL, Probe, Readiness, Say
 from tests.unit.fake_engine import FakeEngine, container
 
 
@@ -100,3 +102,67 @@ def test_the_end_of_the_block_ends_what_nobody_waits_for() -> None:
         assert asked.wait(5)
     assert told == []
     assert engine.event_streams[0].closed
+
+
+def announcer(log: bytes) -> tuple[FakeEngine, Container]:
+    """A host that is said to announce its success, and what its log has."""
+    router = container("router", labels={ANNOUNCES_LABEL: "healthy"})
+    return FakeEngine([router], log_text=log), router
+
+
+def asked(engine: FakeEngine, *, started: bool) -> list[str]:
+    """The hosts whose checks were run from outside, until all were ready."""
+    hosts: list[str] = []
+    looked = threading.Event()
+
+    def probe(one: Container, command: Sequence[str], seconds: float) -> Completed:
+        hosts.append(one.service)
+        return Completed(("check",), 0, b"", b"", 0.0)
+
+    with Readiness(engine, probe, 5, lambda _: looked.set(), "small") as readiness:
+        if started:
+            for one in engine.records:
+                engine.event_streams[0].put(Event(one.id, "start", one.labels))
+            assert looked.wait(5)
+        readiness.wait(engine.records)
+    return hosts
+
+
+def test_a_host_that_announces_its_success_is_not_asked() -> None:
+    engine, _ = announcer(b"ready: 10.0.0.1\nhealthy: check\n")
+    assert asked(engine, started=True) == []
+
+
+def test_a_host_that_was_up_before_is_asked_whatever_its_log_says() -> None:
+    engine, _ = announcer(b"healthy: check\n")
+    assert asked(engine, started=False) == ["router"]
+
+
+def test_a_host_that_keeps_silent_is_asked_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness_module, "SILENCE", 0.05)
+    engine, _ = announcer(b"ready: 10.0.0.1, unhealthy: yet\n")
+    assert asked(engine, started=True) == ["router"]
+
+
+def test_a_host_that_cannot_announce_is_asked_at_once() -> None:
+    engine, _ = announcer(b"announce: HEALTHCHECK is not set, so nothing is announced\n")
+    began = time.monotonic()
+    assert asked(engine, started=True) == ["router"]
+    assert time.monotonic() - began < readiness_module.SILENCE
+
+
+def test_the_end_of_the_block_ends_the_listening() -> None:
+    engine, router = announcer(b"ready\n")
+    opened = threading.Event()
+    logs = engine.logs
+
+    def watched(*words: object, **options: object) -> object:
+        opened.set()
+        return logs(*words, **options)  # type: ignore[arg-type]
+
+    engine.logs = watched  # type: ignore[assignment, method-assign]
+    started = time.monotonic()
+    with Readiness(engine, answers(), 3600, project="small"):
+        engine.event_streams[0].put(Event(router.id, "start", router.labels))
+        assert opened.wait(5)
+    assert time.monotonic() - started < readiness_module.SILENCE
