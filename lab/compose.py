@@ -28,6 +28,10 @@ PLUGIN_FOLDERS = (
 Say = Callable[[str], None]
 """Told each line of progress."""
 
+_UP = ("up", "--detach", "--no-build", "--remove-orphans")
+_FILES = ("compose*.y*ml", "docker-compose*.y*ml")
+"""All that Compose takes of its own accord."""
+
 
 def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The words that run Compose. Found by looking, since running each to ask its version takes half a second."""
@@ -53,6 +57,8 @@ class Compose:
     def __init__(self, settings: Settings, command: Sequence[str] | None = None) -> None:
         self._settings = settings
         self._command = command
+        self._lock: IO[str] | None = None
+        self._early: subprocess.Popen[str] | None = None
 
     @property
     def command(self) -> Sequence[str]:
@@ -67,7 +73,21 @@ class Compose:
     def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
         """Create and start what is missing, recreate what changed, and remove what the file no longer has."""
         scales = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
-        self._run(["up", "--detach", "--no-build", "--remove-orphans", *scales], say)
+        if self._early and not scales:
+            self._hand_over(say)
+        else:
+            self._run([*_UP, *scales], say)
+
+    def start_early(self) -> None:
+        """Load Compose for an `up` that is to come, while other things are looked at. It changes nothing until then.
+
+        Docker-compose 1.29 takes longer to load than the lab to check the machine. It waits for its file, which `up`
+        hands over by standard input; where it takes more than the one file, it must look for them itself, so later.
+        """
+        files = {path.name for pattern in _FILES for path in self._settings.root.glob(pattern)}
+        if files == {"compose.yaml"} and not self._settings.variables.get("COMPOSE_FILE"):
+            with contextlib.suppress(MachineError, OSError):  # the checks of the machine tell of it in their turn
+                self._early = self._start(["--file", "-", *_UP], subprocess.PIPE)
 
     def down(self, say: Say) -> None:
         self._run(["down", "--volumes", "--remove-orphans", "--timeout", "3"], say)
@@ -94,27 +114,45 @@ class Compose:
                 say("waiting for another lab command on this project to end")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             os.set_inheritable(lock.fileno(), True)
-            self._lock: IO[str] | None = lock
+            self._lock = lock
             try:
                 yield
             finally:
                 self._lock = None
+                if self._early:  # nobody came for it
+                    self._early.terminate()
+                    self._early.communicate()
+                    self._early = None
 
-    _lock: IO[str] | None = None
+    def _hand_over(self, say: Say) -> None:
+        """Let the Compose that was started early go on."""
+        process, self._early = self._early, None
+        assert process is not None
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it has ended before its time, and says why
+            process.stdin.write((self._settings.root / "compose.yaml").read_text())
+        self._follow(process, _UP, say)
 
     def _run(self, words: Sequence[str], say: Say) -> None:
-        lines: list[str] = []
-        with subprocess.Popen(
+        self._follow(self._start(words, subprocess.DEVNULL), words, say)
+
+    def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [*self.command, *words],
             cwd=self._settings.root,
             env={**os.environ, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="backslashreplace",
             pass_fds=[self._lock.fileno()] if self._lock else [],
-        ) as process:
+        )
+
+    def _follow(self, started: subprocess.Popen[str], words: Sequence[str], say: Say) -> None:
+        """To its end, each line told as it comes."""
+        lines: list[str] = []
+        with started as process:
             assert process.stdout is not None
             try:
                 for raw in process.stdout:

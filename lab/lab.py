@@ -105,6 +105,8 @@ class Lab:
         """Bring every host up and wait until each has passed its health check. Changes nothing that is in order."""
         progress = progress or Silent()
         with self.compose.locked(progress.step):
+            if not last_up.is_remembered(self.settings):  # Compose will have something to do
+                self.compose.start_early()
             machine = self.machine
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))

@@ -37,13 +37,16 @@ x-peer: &peer
   stop_grace_period: 3s
   labels: {lab.role: peer, lab.try: nothing}
   volumes: ["spool:/srv/spool:ro"]  # not in the image, which the engine would copy into the volume
-  healthcheck: {test: [CMD, peer, --check, /dev/shm/peer-heard], interval: 10s, timeout: 3s, retries: 3}
+  environment: {HEALTHCHECK: peer --check /dev/shm/peer-heard}
+  healthcheck: {test: 'eval "$$HEALTHCHECK"', interval: 10s, timeout: 3s, retries: 3}
 services:
   one:
     <<: *peer
     networks: {lan: {ipv4_address: "${LAB_LAN}.10"}}
   two:
     <<: *peer
+    environment: {}  # announces nothing
+    healthcheck: {test: [CMD, peer, --check, /dev/shm/peer-heard], interval: 10s, timeout: 3s, retries: 3}
     networks: {lan: {ipv4_address: "${LAB_LAN}.20"}}
   peer:
     <<: *peer
@@ -232,6 +235,13 @@ def test_an_edited_service_is_built_and_its_host_made_anew_by_one_up(small: Smal
         lines("docker", "rmi", "-f", image)
 
 
+def test_what_an_override_file_says_holds_for_up_too(small: Small) -> None:
+    (small.folder / "compose.override.yaml").write_text("services: {one: {environment: {COLOUR: blue}}}\n")
+    small.up()
+    (one,) = lines("docker", "ps", "-q", "--filter", f"label={PROJECT_LABEL}={small.name}", "--filter", "name=one")
+    assert "COLOUR=blue" in lines("docker", "exec", one, "env")
+
+
 def test_an_up_after_a_network_was_moved_moves_the_hosts(small: Small) -> None:
     small.up()
     moved = small.lan.replace("10.77.", "10.78.")
@@ -382,10 +392,11 @@ def test_an_image_that_is_not_there_is_told(small: Small) -> None:
     assert "datagram-lab/nosuch" in done.stderr
 
 
-def test_a_program_that_ends_at_once_is_told_with_its_last_words(small: Small) -> None:
+@pytest.mark.parametrize("host", ["one", "two"])
+def test_a_program_that_ends_at_once_is_told_with_its_last_words(small: Small, host: str) -> None:
     path = small.folder / "compose.yaml"
-    path.write_text(path.read_text().replace("  two:\n", "  two:\n    command: [peer, --nonsense]\n"))
+    path.write_text(path.read_text().replace(f"  {host}:\n", f"  {host}:\n    command: [peer, --nonsense]\n"))
     done = small.lab("up")
     assert done.returncode == 3
     assert "nonsense" in done.stderr
-    assert "lab logs two shows the whole log" in done.stderr
+    assert f"lab logs {host} shows the whole log" in done.stderr

@@ -149,3 +149,77 @@ with compose.locked(print):
     fifo.write_text("go on\n")
     assert entered.wait(10)
     thread.join()
+
+
+LISTENER = """#!/bin/sh
+echo "$@"
+cat
+echo over
+"""
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Compose:
+    """A Compose that tells its words and what it reads, in a project that it can be handed the file of."""
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    return Compose(Settings(tmp_path, {}), [str(program(tmp_path / "compose", LISTENER))])
+
+
+def test_a_compose_that_was_started_early_is_handed_its_file(listener: Compose) -> None:
+    told: list[str] = []
+    with listener.locked(print):
+        listener.start_early()
+        listener.up(told.append)
+        listener.up(told.append)
+    early, later = "--file - up --detach --no-build --remove-orphans", "up --detach --no-build --remove-orphans"
+    assert told == [early, "services: {}", "over", later, "over"]
+
+
+@pytest.mark.parametrize("name", ["compose.override.yaml", "docker-compose.yml", "docker-compose.override.yml"])
+def test_compose_looks_for_its_files_itself_when_there_are_more(tmp_path: Path, listener: Compose, name: str) -> None:
+    (tmp_path / name).touch()
+    told: list[str] = []
+    with listener.locked(print):
+        listener.start_early()
+        listener.up(told.append)
+    assert told == ["up --detach --no-build --remove-orphans", "over"]
+
+
+def test_compose_looks_for_its_files_itself_when_they_are_named(tmp_path: Path, listener: Compose) -> None:
+    told: list[str] = []
+    named = Compose(Settings(tmp_path, {"COMPOSE_FILE": "a.yaml"}), listener.command)
+    with named.locked(print):
+        named.start_early()
+        named.up(told.append)
+    assert told == ["up --detach --no-build --remove-orphans", "over"]
+
+
+def test_a_compose_that_nobody_came_for_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").touch()
+    fake = program(tmp_path / "compose", '#!/bin/sh\necho $$ >"$PWD/pid"\necho ready >"$PWD/fifo"\nexec sleep 60\n')
+    os.mkfifo(tmp_path / "fifo")
+    compose = Compose(Settings(tmp_path, {}), [str(fake)])
+    with compose.locked(print):
+        compose.start_early()
+        assert (tmp_path / "fifo").read_text() == "ready\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_compose_that_ended_before_its_time_says_why(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("#" * 100_000)  # more than a pipe holds
+    fake = program(tmp_path / "compose", "#!/bin/sh\necho no space left on device >&2\nexit 1\n")
+    compose = Compose(Settings(tmp_path, {}), [str(fake)])
+    with compose.locked(print):
+        compose.start_early()
+        with pytest.raises(MachineError, match="disk is full"):
+            compose.up(lambda line: None)
+
+
+def test_a_compose_that_cannot_be_started_early_is_told_of_by_up(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").touch()
+    compose = Compose(Settings(tmp_path, {"PATH": str(tmp_path), "HOME": str(tmp_path)}))
+    with compose.locked(print):
+        compose.start_early()
+        with pytest.raises(MachineError, match="no Compose"):
+            compose.up(lambda line: None)
