@@ -376,6 +376,9 @@ venv() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${1:+[$1]}" ||
         fail "pip could not install the lab's Python packages (see above)." \
              "Look at the network (behind a proxy: PIP_CERT, PIP_INDEX_URL), then repeat."
+    # pip compiles what it copies, and this it leaves where it is: each call by a user who may not write here, or has
+    # PYTHONDONTWRITEBYTECODE set, would compile it anew.
+    .venv/bin/python -m compileall -q lab
     [ -z "${1:-}" ] || echo "$PWD" >.venv/dev
     echo "$PWD" >.venv/run
 }
