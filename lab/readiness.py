@@ -2,8 +2,8 @@
 
 The engine runs the same check at its interval and shows the outcome in its lists; waiting for the first interval to
 pass would only tell later what can be known at once. The lab's own hosts run it themselves as they start and announce
-their success in the log (services/base/announce), which costs a tenth of having the engine run a program in a host.
-Any other host, and one that was up before or keeps silent, is asked.
+their success in the log (services/base/announce), which spares the engine running a program in each. Any other host,
+and one that was up before or keeps silent, is asked.
 """
 
 from __future__ import annotations
