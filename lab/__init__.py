@@ -1,5 +1,10 @@
 """datagram-lab: a small internet of real hosts on one machine. The names here are its public face."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from lab.errors import (
     CommandError,
     CommandFailed,
@@ -11,9 +16,11 @@ from lab.errors import (
     NotRunning,
     UsageError,
 )
-from lab.hosts import Host
-from lab.lab import HostStatus, Lab
-from lab.processes import Completed, Process
+
+if TYPE_CHECKING:
+    from lab.hosts import Host
+    from lab.lab import HostStatus, Lab
+    from lab.processes import Completed, Process
 
 __all__ = [
     "CommandError",
@@ -31,3 +38,19 @@ __all__ = [
     "Process",
     "UsageError",
 ]
+
+_HOMES = {
+    "Completed": "lab.processes",
+    "Host": "lab.hosts",
+    "HostStatus": "lab.lab",
+    "Lab": "lab.lab",
+    "Process": "lab.processes",
+}
+"""Modules that are imported when the name is first used (PEP 562): every `lab` command passes through here, and one
+that completes a word or prints its help needs none of them."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from lab import last_up
 from lab.errors import MachineError
 from lab.settings import Settings
 
@@ -78,27 +79,59 @@ class Compose:
         else:
             self._run([*_UP, *scales], say)
 
-    def start_early(self) -> None:
-        """Load Compose for an `up` that is to come, while other things are looked at. It changes nothing until then.
+    @contextlib.contextmanager
+    def loading_early(self) -> Iterator[None]:
+        """Load Compose for an `up` that is to come in the block, while other things are imported and looked at.
 
         Docker-compose 1.29 takes longer to load than the lab to check the machine. It waits for its file, which `up`
-        hands over by standard input; where it takes more than the one file, it must look for them itself, so later.
+        hands over by standard input, and changes nothing until then; where it takes more than the one file, it must
+        look for them itself, so later. Nor is it loaded where an `up` was the last thing that happened: that one will
+        likely have nothing to do.
         """
-        files = {path.name for pattern in _FILES for path in self._settings.root.glob(pattern)}
-        if files == {"compose.yaml"} and not self._settings.variables.get("COMPOSE_FILE"):
-            with contextlib.suppress(MachineError, OSError):  # the checks of the machine tell of it in their turn
-                self._early = self._start(["--file", "-", *_UP], subprocess.PIPE)
+        if self._early:
+            yield
+            return
+        with self._open_lock():
+            files = {path.name for pattern in _FILES for path in self._settings.root.glob(pattern)}
+            named = self._settings.variables.get("COMPOSE_FILE")
+            if files == {"compose.yaml"} and not named and not last_up.is_remembered(self._settings):
+                with contextlib.suppress(MachineError, OSError):  # the checks of the machine tell of it in their turn
+                    self._early = self._start(["--file", "-", *_UP], subprocess.PIPE)
+            try:
+                yield
+            finally:
+                if self._early:  # nobody came for it
+                    self._early.terminate()
+                    self._early.communicate()
+                    self._early = None
 
     def down(self, say: Say) -> None:
         self._run(["down", "--volumes", "--remove-orphans", "--timeout", "3"], say)
 
     @contextlib.contextmanager
     def locked(self, say: Say) -> Iterator[None]:
-        """Hold the project: one change at a time.
+        """Hold the project: one change at a time."""
+        with self._open_lock() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting for another lab command on this project to end")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
-        The lock goes along to Compose itself, so that when `lab` is killed, the next command still waits for the
+    @contextlib.contextmanager
+    def _open_lock(self) -> Iterator[IO[str]]:
+        """The lock's file, not yet held.
+
+        It goes along to each Compose, early or not, so that when `lab` is killed, the next command still waits for the
         Compose that it left behind.
         """
+        if self._lock:
+            yield self._lock
+            return
         try:
             self._settings.state.mkdir(exist_ok=True)
             opened = (self._settings.state / "lock").open("w")
@@ -107,22 +140,12 @@ class Compose:
                 f"the lab cannot write to {self._settings.state}: {error.strerror}",
                 "Run it as the user who owns that folder, or take the folder over: sudo chown -R $USER .lab",
             ) from error
-        with opened as lock:
+        with opened as self._lock:
+            os.set_inheritable(self._lock.fileno(), True)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("waiting for another lab command on this project to end")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            os.set_inheritable(lock.fileno(), True)
-            self._lock = lock
-            try:
-                yield
+                yield self._lock
             finally:
                 self._lock = None
-                if self._early:  # nobody came for it
-                    self._early.terminate()
-                    self._early.communicate()
-                    self._early = None
 
     def _hand_over(self, say: Say) -> None:
         """Let the Compose that was started early go on."""

@@ -104,9 +104,7 @@ class Lab:
     def up(self, progress: Progress | None = None) -> list[HostStatus]:
         """Bring every host up and wait until each has passed its health check. Changes nothing that is in order."""
         progress = progress or Silent()
-        with self.compose.locked(progress.step):
-            if not last_up.is_remembered(self.settings):  # Compose will have something to do
-                self.compose.start_early()
+        with self.compose.loading_early(), self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
             self._sweep(lambda owner: not ownership.is_alive(owner))

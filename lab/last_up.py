@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lab.engine import Container
 from lab.settings import Settings
-from lab.topology import Topology
+
+if TYPE_CHECKING:
+    from lab.engine import Container
+    from lab.topology import Topology
 
 NAME = "up.json"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -21,6 +23,9 @@ ended at --timeout)."""
 
 CHANGING = ("up", "down", "scale")
 """What Ctrl-C may leave half done."""
+
+# At its end the interpreter looks for garbage in all that was imported: longer work than many a command.
+atexit.register(gc.freeze)
 
 
 class LazyGroup(click.Group):

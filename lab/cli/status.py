@@ -9,7 +9,6 @@ import click
 
 from lab.cli.arguments import json_option
 from lab.cli.context import open_lab
-from lab.cli.table import print_hosts
 
 
 @click.command("status", short_help="Show every host, its addresses and its state.")
@@ -36,6 +35,8 @@ def command(as_json: bool, sizes: bool) -> None:
             record["images_bytes"] = disk
         click.echo(json.dumps(record, indent=2))
     else:
+        from lab.cli.table import print_hosts
+
         print_hosts(hosts, memory)
         if memory is not None and disk is not None:
             click.echo(f"all hosts together: {sum(memory.values()) / 2**20:.0f} MiB of memory")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from lab.lab import HostStatus
 
 COLOURS = {"healthy": "green", "running": "green", "starting": "yellow", "paused": "yellow", "down": "dim"}
 
 
+class Output(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # `lab | head` is told apart in one place, for all commands
+
+
 def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = None) -> None:
     """One row a host; with `memory` (bytes by host) a column for it. Without a terminal, rows are never cut."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            raise  # `lab | head` is told apart in one place, for all commands
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("host", "role", "address", "state"):
         table.add_column(heading, no_wrap=True)

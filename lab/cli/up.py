@@ -8,8 +8,7 @@ import click
 
 from lab import progress
 from lab.cli.arguments import json_option
-from lab.cli.context import open_lab
-from lab.cli.table import print_hosts
+from lab.cli.context import open_lab_for_up
 
 
 @click.command("up", short_help="Build what is missing, start every host, wait until all are healthy.")
@@ -19,8 +18,10 @@ def command(as_json: bool) -> None:
 
     Run again, it changes nothing. Progress goes to standard error, the table of hosts to standard output.
     """
-    telling = progress.for_standard_error()
-    with open_lab() as lab:
+    with open_lab_for_up() as lab:
+        from lab.cli.table import print_hosts
+
+        telling = progress.for_standard_error()
         try:
             hosts = lab.up(telling)
         finally:

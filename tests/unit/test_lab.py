@@ -26,14 +26,14 @@ class FakeCompose:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.calls: list[str] = []
-        self.early_starts = 0
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
         yield
 
-    def start_early(self) -> None:
-        self.early_starts += 1
+    @contextmanager
+    def loading_early(self) -> Iterator[None]:
+        yield
 
     def up(self, say: Say, scale: dict[str, int] | None = None) -> None:
         self.calls.append(f"up {scale}" if scale else "up")
@@ -80,14 +80,6 @@ def test_a_second_up_does_not_call_compose(lab: Lab) -> None:
     lab.up()
     lab.up()
     assert calls(lab) == ["up"]
-    assert lab.compose.early_starts == 1  # type: ignore[attr-defined]
-
-
-def test_after_a_down_compose_is_started_early_again(lab: Lab) -> None:
-    lab.up()
-    lab.down()
-    lab.up()
-    assert lab.compose.early_starts == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("harm", ["removed", "stopped", "file changed", "memory lost", "image changed"])

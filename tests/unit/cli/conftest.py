@@ -49,7 +49,8 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def run(lab: Lab, handlers: None, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    monkeypatch.setattr(context, "Lab", lambda: lab)
+    monkeypatch.setattr("lab.lab.Lab", lambda **_: lab)
+    monkeypatch.setattr(context, "Compose", lambda _: lab.compose)
     monkeypatch.setenv("LAB_DIR", str(lab.settings.root))
 
     def call(*words: str, stdin: bytes = b"") -> Ran:

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from lab import errors
-from lab.cli import COMMANDS, cli, context
+from lab.cli import COMMANDS, cli
 from lab.errors import LabError
 from lab.lab import Lab
 from tests.unit.cli.conftest import Run
@@ -31,10 +31,10 @@ def test_no_error_of_the_labs_own_ends_in_a_traceback(
 ) -> None:
     error = make(kind)
 
-    def broken() -> Lab:
+    def broken(**_: object) -> Lab:
         raise error
 
-    monkeypatch.setattr(context, "Lab", broken)
+    monkeypatch.setattr("lab.lab.Lab", broken)
     ran = run("status")
     assert ran.exit == kind.exit_code
     assert ran.err == f"lab: {error.cause}\n     {error.remedy}\n"
@@ -42,10 +42,10 @@ def test_no_error_of_the_labs_own_ends_in_a_traceback(
 
 
 def test_an_error_without_a_remedy_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> Lab:
+    def broken(**_: object) -> Lab:
         raise errors.MachineError("it is what it is")
 
-    monkeypatch.setattr(context, "Lab", broken)
+    monkeypatch.setattr("lab.lab.Lab", broken)
     assert run("up").err == "lab: it is what it is\n"
 
 
@@ -112,12 +112,13 @@ def test_an_interrupted_status_is_quiet(run: Run, lab: Lab, monkeypatch: pytest.
 SCRIPT = """
 import sys
 from pathlib import Path
-from lab.cli import context, main
+import lab.lab
+from lab.cli import main
 from tests.unit.cli.small_lab import ScriptedEngine, open_small
 
 small = open_small(Path(sys.argv.pop(1)), ScriptedEngine(log_text=b"a line\\n" * 9))
 small.up()
-context.Lab = lambda: small
+lab.lab.Lab = lambda **_: small
 main()
 """
 
