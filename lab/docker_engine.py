@@ -185,12 +185,14 @@ class DockerEngine:
         with explained(self.address, volume), contextlib.suppress(docker.errors.NotFound):
             self.client.remove_volume(volume, force=True)
 
-    def memory(self, container: str) -> int:
+    def memory(self, container: str) -> int | None:
         with explained(self.address, container):
             used = self.client.stats(container, stream=False, one_shot=True).get("memory_stats", {})
+        if "usage" not in used:  # the kernel was started without the memory controller, or the host has just ended
+            return None
         detail = used.get("stats", {})
         cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroup v1, v2
-        return int(max(0, used.get("usage", 0) - cache))
+        return int(max(0, used["usage"] - cache))
 
     def free_disk(self) -> int | None:
         with explained(self.address):

@@ -162,8 +162,8 @@ class Engine(Protocol):
 
     def remove_volume(self, volume: str) -> None: ...
 
-    def memory(self, container: str) -> int:
-        """Bytes in use without the page cache, as the engine's own command counts them."""
+    def memory(self, container: str) -> int | None:
+        """Bytes in use without the page cache, as the engine's own command counts them; None when it counts none."""
 
     def free_disk(self) -> int | None:
         """Bytes free where the engine keeps its data, or None when that cannot be seen from here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import click
@@ -39,7 +40,15 @@ def command(as_json: bool, sizes: bool) -> None:
 
         print_hosts(hosts, memory)
         if memory is not None and disk is not None:
-            click.echo(f"all hosts together: {sum(memory.values()) / 2**20:.0f} MiB of memory")
+            click.echo(f"all hosts together: {_together(list(memory.values()))}")
             click.echo(f"all images together: {disk / 1e6:.0f} MB on disk")
     if any(host.state not in ("healthy", "running") for host in hosts):
         raise click.exceptions.Exit(1)
+
+
+def _together(figures: Sequence[int | None]) -> str:
+    known = [used for used in figures if used is not None]
+    if not known:
+        return "the engine counts no memory here"
+    left_out = f" (of {len(known)} of {len(figures)} hosts)" if len(known) < len(figures) else ""
+    return f"{sum(known) / 2**20:.0f} MiB of memory{left_out}"

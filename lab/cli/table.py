@@ -19,8 +19,11 @@ class Output(Console):
         raise  # `lab | head` is told apart in one place, for all commands
 
 
-def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = None) -> None:
-    """One row a host; with `memory` (bytes by host) a column for it. Without a terminal, rows are never cut."""
+def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int | None] | None = None) -> None:
+    """One row a host; with `memory` (bytes by host, None where unknown) a column for it.
+
+    Without a terminal, rows are never cut.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("host", "role", "address", "state"):
         table.add_column(heading, no_wrap=True)
@@ -31,7 +34,8 @@ def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int] | None = 
         colour = COLOURS.get(host.state, "red")
         row = [host.name, host.role, _addresses(host.addresses), f"[{colour}]{host.state}[/{colour}]"]
         if memory is not None:
-            row.append(f"{memory[host.name] / 2**20:.1f} MiB" if host.name in memory else "")
+            used = memory.get(host.name)
+            row.append("" if used is None else f"{used / 2**20:.1f} MiB")
         table.add_row(*row, escape(host.attempt))
     console = Output(highlight=False)
     if not console.is_terminal:

@@ -55,6 +55,8 @@ class FakeEngine:
     volume_names: list[str] = field(default_factory=list)
     log_text: bytes = b""
     free: int | None = 50 * 10**9
+    used: dict[str, int | None] = field(default_factory=dict)
+    """Memory by container's id, where it is not 10 MiB."""
     done: list[tuple[str, ...]] = field(default_factory=list)
     """Every change, in order."""
     event_streams: list[FakeStream[Event]] = field(default_factory=list)
@@ -115,8 +117,8 @@ class FakeEngine:
         self.volume_names.remove(volume)
         self.done.append(("remove_volume", volume))
 
-    def memory(self, container: str) -> int:
-        return 10 * 2**20
+    def memory(self, container: str) -> int | None:
+        return self.used.get(container, 10 * 2**20)
 
     def free_disk(self) -> int | None:
         return self.free

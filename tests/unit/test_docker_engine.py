@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab.docker_engine import ExecTransport
+from lab.docker_engine import DockerEngine, ExecTransport
 
 
 def block(kind: int, data: bytes) -> bytes:
@@ -68,3 +68,20 @@ def test_what_is_sent_arrives(ends: tuple[socket.socket, ExecTransport]) -> None
     assert far.recv(100) == b"frame"
     transport.close()
     assert far.recv(100) == b""
+
+
+@pytest.mark.parametrize(
+    ("counted", "used"),
+    [
+        ({"usage": 900, "stats": {"total_inactive_file": 200}}, 700),  # cgroup v1
+        ({"usage": 900, "stats": {"inactive_file": 100}}, 800),  # cgroup v2
+        ({}, None),  # a kernel without the memory controller
+    ],
+)
+def test_memory_is_counted_without_the_page_cache_or_not_at_all(
+    counted: dict[str, object], used: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = DockerEngine({})
+    client = SimpleNamespace(stats=lambda *_, **__: {"memory_stats": counted})
+    monkeypatch.setitem(vars(engine), "client", client)
+    assert engine.memory("router") == used

@@ -73,6 +73,21 @@ def test_sizes_are_told_for_each_host_and_in_all(run: Run, lab: Lab) -> None:
     assert record["images_bytes"] == 123_000_000
 
 
+def test_memory_that_the_engine_does_not_count_is_not_called_none_in_use(
+    run: Run, lab: Lab, engine: ScriptedEngine
+) -> None:
+    lab.up()
+    router, *peers = (record.id for record in engine.records)
+    engine.used = dict.fromkeys(peers)
+    assert "all hosts together: 10 MiB of memory (of 1 of 3 hosts)\n" in run("status", "--sizes").out
+    engine.used[router] = None
+    ran = run("status", "--sizes")
+    assert "MiB" not in ran.out
+    assert "all hosts together: the engine counts no memory here\n" in ran.out
+    record = json.loads(run("status", "--sizes", "--json").out)
+    assert record["memory_bytes"] == {"router": None, "peer-1": None, "peer-2": None}
+
+
 def test_the_log_of_one_host_is_printed_as_it_is(run: Run, lab: Lab, engine: ScriptedEngine) -> None:
     lab.up()
     engine.log_text = b"ready 4444\nhalf a line"
