@@ -204,12 +204,6 @@ _CAUSES = (
         "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
     ),
     (
-        r"network (?P<name>\S+) (?:id \S+ )?has active endpoints",
-        "the network {name} cannot be removed: containers that are not the lab's are on it",
-        "docker network inspect {name} lists them: remove each (docker rm -f NAME), then repeat. If it lists none, the "
-        "engine has miscounted: restart it first.",
-    ),
-    (
         r"no space left on device|disk quota exceeded",
         "the engine's disk is full",
         "Make room: docker system df shows what fills it, make clean removes the lab's images.",

@@ -179,7 +179,12 @@ class DockerEngine:
 
     def remove_network(self, network: str) -> None:
         with explained(self.address, network), contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_network(network)
+            try:
+                self.client.remove_network(network)
+            except docker.errors.APIError as error:
+                if "has active endpoints" not in str(error):
+                    raise
+                raise _in_use(self.client.inspect_network(network)) from error
 
     def remove_volume(self, volume: str) -> None:
         with explained(self.address, volume), contextlib.suppress(docker.errors.NotFound):
@@ -281,6 +286,20 @@ class ExecTransport:
 def _numbers(api: str) -> tuple[int, int]:
     major, _, minor = api.partition(".")
     return int(major), int(minor)
+
+
+def _in_use(network: Mapping[str, Any]) -> MachineError:
+    """Why a network stays. The engine keeps a count beside the list, which can go wrong as hosts start (moby#42119)."""
+    names = sorted(entry["Name"] for entry in network["Containers"].values())
+    if names:
+        return MachineError(
+            f"the network {network['Name']} cannot be removed: on it is what is not the lab's ({', '.join(names)})",
+            f"Remove it (docker rm -f {' '.join(names)}), then repeat.",
+        )
+    return MachineError(
+        f"the network {network['Name']} cannot be removed: the engine has miscounted (nothing is on it any more)",
+        "Restart the engine (sudo systemctl restart docker): it counts anew. Then repeat; lab up works till then.",
+    )
 
 
 def _event(entry: Mapping[str, Any]) -> Event:

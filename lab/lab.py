@@ -124,29 +124,8 @@ class Lab:
         progress = progress or Silent()
         progress.step("stopping the lab")
         with self.compose.locked(progress.step):
-            self.sessions.close()
-            last_up.forget(self.settings)
-            project = self.settings.project
-            failures: list[LabError] = []
-
-            def attempt(remove: Callable[[], None]) -> None:
-                try:
-                    remove()
-                except LabError as error:  # what can go goes all the same
-                    failures.append(error)
-
             self._sweep(lambda owner: True)
-            attempt(lambda: self.compose.down(progress.detail))
-            # What Compose did not come to, or no longer knows under its name.
-            for container in self._containers():
-                attempt(partial(self.engine.remove, container.id))
-            for network in self.engine.networks():
-                if network.labels.get(PROJECT_LABEL) == project:
-                    attempt(partial(self.engine.remove_network, network.id))
-            for volume in self.engine.volumes(project):
-                attempt(partial(self.engine.remove_volume, volume))
-            if failures:
-                raise failures[0]
+            self._take_away(progress)
             if with_images:
                 images.remove_all(self.store, progress)
 
@@ -284,6 +263,32 @@ class Lab:
             if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
                 self.engine.remove(container.id)
 
+    def _take_away(self, progress: Progress) -> None:
+        """Remove every container, network and volume of the project that can go; then the first error, if any."""
+        self.sessions.close()
+        last_up.forget(self.settings)
+        failures: list[LabError] = []
+
+        def attempt(remove: Callable[[], None]) -> None:
+            try:
+                remove()
+            except LabError as error:
+                failures.append(error)
+
+        # What Compose leaves, because it fails or no longer knows it under its name, goes by the engine itself, which
+        # also says why something cannot.
+        with contextlib.suppress(LabError):
+            self.compose.down(progress.detail)
+        for container in self._containers():
+            attempt(partial(self.engine.remove, container.id))
+        for network in self.engine.networks():
+            if network.labels.get(PROJECT_LABEL) == self.settings.project:
+                attempt(partial(self.engine.remove_network, network.id))
+        for volume in self.engine.volumes(self.settings.project):
+            attempt(partial(self.engine.remove_volume, volume))
+        if failures:
+            raise failures[0]
+
     def _leave_old_networks(self, networks: Sequence[NetworkRecord], progress: Progress) -> None:
         """Take the hosts down whose networks were moved by a setting: Compose can move no network that is in use."""
         project = self.settings.project
@@ -294,8 +299,7 @@ class Lab:
             for network in networks
         ):
             progress.step("stopping the lab, since its networks have been moved")
-            self.sessions.close()
-            self.compose.down(progress.detail)
+            self._take_away(progress)
 
     def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
         """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""

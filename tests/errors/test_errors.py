@@ -133,6 +133,8 @@ def fail(pair: Pair) -> None:
     """Raise as the SDK does, whose errors for the engine's answers carry its words apart."""
     if "api" in pair:  # of an engine that is too old
         DockerEngine({}).version()
+    if "carries" in pair:  # a network
+        DockerEngine({}).remove_network("17eeb05930e2")
     ((kind, text),) = pair["error"].items()
     if issubclass(made := getattr(docker.errors, kind, object), docker.errors.APIError):
         raise made(f"Server Error: {text}", explanation=text)
@@ -148,6 +150,13 @@ def test_docker_engine(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
 
         def version(self) -> Mapping[str, str]:
             raise AssertionError("an engine that is too old has been used")
+
+        def remove_network(self, network: str) -> None:
+            text = f"error while removing network: network datagram-lab_lan id {network} has active endpoints"
+            raise docker.errors.APIError(f"403 Client Error: {text}", explanation=text)
+
+        def inspect_network(self, network: str) -> Mapping[str, object]:
+            return {"Name": "datagram-lab_lan", "Containers": {name * 4: {"Name": name} for name in pair["carries"]}}
 
     monkeypatch.setattr(docker, "APIClient", Client)
     address = pair.get("address", docker_engine.SOCKET)

@@ -154,20 +154,38 @@ def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine
     assert not (lab.settings.state / "up.json").exists()
 
 
-def test_a_down_that_fails_takes_away_what_it_can_and_tells(
-    lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def broken_compose(lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose can take nothing away, though there are hosts, two networks and a volume."""
     lab.up()
     own = {"com.docker.compose.project": "small"}
     engine.network_records = [NetworkRecord(name, name, (), own) for name in ("held", "free")]
     engine.volume_names = ["small_logs"]
 
     def refuse(*_: object) -> None:
-        raise MachineError("the network held cannot be removed")
+        raise MachineError("Compose is broken")
 
-    remove_network = engine.remove_network
     monkeypatch.setattr(lab.compose, "down", refuse)
-    monkeypatch.setattr(engine, "remove_network", lambda name: refuse() if name == "held" else remove_network(name))
+
+
+@pytest.mark.usefixtures("broken_compose")
+def test_what_compose_fails_to_take_away_goes_without_it(lab: Lab, engine: FakeEngine) -> None:
+    lab.down()
+    assert (engine.records, engine.network_records, engine.volume_names) == ([], [], [])
+
+
+@pytest.mark.usefixtures("broken_compose")
+def test_a_down_that_fails_takes_away_what_it_can_and_tells(
+    lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_network = engine.remove_network
+
+    def remove(name: str) -> None:
+        if name == "held":
+            raise MachineError("the network held cannot be removed")
+        remove_network(name)
+
+    monkeypatch.setattr(engine, "remove_network", remove)
     with pytest.raises(MachineError, match="the network held cannot be removed"):
         lab.down()
     assert engine.records == []
