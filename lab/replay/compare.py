@@ -20,13 +20,12 @@ class Comparison:
 
     @property
     def exact(self) -> bool:
-        """To the byte, without any rule."""
+        """To the letter, without any named rule."""
         return self.expected == self.shown
 
 
 def compare(expected: str, shown: str, names: tuple[str, ...] = ()) -> Comparison:
-    """Blanks at the end of a line, and empty lines at the end of the text, cannot be seen and do not count."""
-    expected, shown = _visible(expected), _visible(shown)
+    expected, shown = rules.unseen_blanks(expected), rules.unseen_blanks(shown)
     same = _alike(expected, shown, names)
     spare = [name for name in names if _alike(expected, shown, tuple(other for other in names if other != name))]
     return Comparison(expected, shown, same, tuple(spare) if same else ())
@@ -34,7 +33,3 @@ def compare(expected: str, shown: str, names: tuple[str, ...] = ()) -> Compariso
 
 def _alike(expected: str, shown: str, names: tuple[str, ...]) -> bool:
     return rules.apply(names, expected).rstrip("\n") == rules.apply(names, shown).rstrip("\n")
-
-
-def _visible(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")

@@ -2,6 +2,7 @@
 
 A rule is a function of one text, applied to the article's and to today's alike. Its docstring's first line is the
 reason that the replay shows. A test fails for a rule that no transcript needs, or that one names without need.
+Two more, at the end, hold for every text and are named by none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable
 Rule = Callable[[str], str]
 
 RULES: dict[str, Rule] = {}
+
+LAN = "192.168.1."
+"""How the addresses of the article's LAN begin."""
 
 
 def rule(function: Rule) -> Rule:
@@ -161,3 +165,16 @@ def quotation_marks(text: str) -> str:
 def typed_blank_line(text: str) -> str:
     """The blank line that was typed stands above the answer; the article leaves it out."""
     return text.removeprefix("\n")
+
+
+# Of every text
+
+
+def unseen_blanks(text: str) -> str:
+    """Blanks at the end of a line, and empty lines at the end of the text, cannot be seen in print."""
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")
+
+
+def moved_lan(text: str, lan: str) -> str:
+    """LAB_LAN may have moved the LAN elsewhere; `lan` is how its addresses begin then."""
+    return text.replace(lan, LAN)

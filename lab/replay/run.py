@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 from lab.errors import CommandError, HostError
 from lab.hosts import Host
+from lab.replay import rules
 from lab.replay.compare import Comparison, compare
 from lab.replay.model import MAIN, Step, Transcript
 from lab.replay.scenery import Stages
 from lab.replay.stages import Hosts
 from lab.replay.terminal import Terminal
-
-LAN = "192.168.1."
-"""How the article's addresses begin; LAB_LAN may have moved the LAN elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Outcome:
 
 def play(transcripts: Iterable[Transcript], stages: Stages) -> Iterator[Outcome]:
     """Play one after the other; each outcome as soon as it is there."""
-    lan = f"{stages.lab.settings.variables.get('LAB_LAN') or LAN[:-1]}."
+    lan = f"{stages.lab.settings.variables.get('LAB_LAN') or rules.LAN[:-1]}."
     for transcript in transcripts:
         start = time.monotonic()
         hosts = stages.hosts(transcript.stage)
@@ -47,7 +45,7 @@ def play(transcripts: Iterable[Transcript], stages: Stages) -> Iterator[Outcome]
             trouble = f"before it could be typed: {error.cause}"
         else:
             text, trouble = _type(transcript, hosts, lan)
-        comparison = compare(transcript.expected, text.replace(lan, LAN), transcript.rules)
+        comparison = compare(transcript.expected, rules.moved_lan(text, lan), transcript.rules)
         yield Outcome(transcript, comparison, trouble, time.monotonic() - start)
 
 
@@ -89,7 +87,7 @@ def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
 
 def _do(step: Step, terminal: Terminal, lan: str) -> None:
     if step.see is not None:
-        terminal.see(step.see.replace(LAN, lan))
+        terminal.see(step.see.replace(rules.LAN, lan))
     elif step.type is not None:
         terminal.type(step.type)
     elif step.press is not None:

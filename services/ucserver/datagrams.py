@@ -1,8 +1,9 @@
-"""The UDP half: answer each datagram, survive what any of them does, and start no loop.
+"""The UDP half: answer each datagram, survive what any of them does, and not be set against another service.
 
 What is refused, and why:
 - a source port below 1024, or this server's own: a service lives there, perhaps one that answers too. Were the
   source forged, the two would answer each other for ever (CERT CA-1996-01, CVE-2024-2169). Port 0 is among them.
+  A server on another high port looks like a client, and against it nothing helps: UDP has no way to tell.
 - whatever was sent to a broadcast address: one request would bring an answer from each server of the network,
   to a source that may be forged.
 """

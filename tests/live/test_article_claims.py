@@ -34,7 +34,10 @@ def tried(host: Host, program: str, *words: str) -> list[str]:
 
 
 def test_there_are_no_connect_or_accept_operations(client: Host) -> None:
-    """A server hears a client that never connected, and there is nothing it could accept."""
+    """A server hears a client that never connected, and there is nothing it could accept.
+
+    connect(2) makes no connection: it sends nothing, and has the kernel drop what others than the named peer send.
+    """
     program = """
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 0))
@@ -42,8 +45,23 @@ print(attempt(lambda: server.listen()), attempt(lambda: server.accept()))
 visitor = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 visitor.sendto(b"unannounced", server.getsockname())
 print(server.recvfrom(100)[0].decode())
+
+server.setblocking(False)
+bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print(attempt(lambda: bound.connect(server.getsockname())), attempt(lambda: server.recvfrom(100)))
+bound.setblocking(False)
+visitor.sendto(b"from a third", bound.getsockname())
+print(attempt(lambda: bound.recv(100)))
+server.sendto(b"from the peer", bound.getsockname())
+print(bound.recv(100).decode())
 """
-    assert tried(client, program) == ["ENOTSUP ENOTSUP", "unannounced"]  # also called EOPNOTSUPP
+    assert tried(client, program) == [
+        "ENOTSUP ENOTSUP",  # also called EOPNOTSUPP
+        "unannounced",
+        "done EAGAIN",
+        "EAGAIN",
+        "from the peer",
+    ]
 
 
 def test_the_server_needs_the_clients_address_to_reply_as_over_tcp_it_does_not(client: Host) -> None:

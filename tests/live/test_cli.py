@@ -249,6 +249,13 @@ def test_status_as_json_has_each_host_with_its_address(lab):
     assert all(host["role"] and host["try"] for host in hosts.values())
 
 
+def test_all_hosts_keep_within_250_mib_of_memory_and_their_images_within_520_mb_of_disk(lab):
+    """An engine whose kernel counts no memory tells of none; then only the images are held to it."""
+    sizes = json.loads(run("status", "--sizes", "--json").stdout)
+    assert 0 < sizes["images_bytes"] <= 520e6
+    assert sum(used or 0 for used in sizes["memory_bytes"].values()) <= 250 * 2**20
+
+
 def test_a_shell_needs_no_terminal(client):
     done = run("shell", "client", input=b"hostname; exit 4\n")
     assert (done.returncode, done.stdout) == (4, b"client\n")

@@ -88,6 +88,12 @@ def test_get_hello(client, server):
     server.wait_for_log(rf"RRQ from {re.escape(client.address)} filename hello\.txt", since=mark)
 
 
+def test_a_file_may_be_called_like_the_health_check_and_is_told_of_all_the_same(client, server):
+    mark = server.mark_log()
+    assert b"File not found" in get(client, server, "x from 127.0.0.1 y")
+    server.wait_for_log(rf"RRQ from {re.escape(client.address)} filename x from 127\.0\.0\.1 y", since=mark)
+
+
 def test_get_as_typed_leaves_the_file(client, server):
     client.run(["tftp", server.address, "-c", "get", "hello.txt"], cwd="/tmp").check()
     assert client.run(["cat", "/tmp/hello.txt"]).stdout == HELLO

@@ -46,8 +46,8 @@ def client(lab):
 
 
 @contextmanager
-def running(lab, program):
-    with lab.container("datagram-lab/ucserver", networks=["lan"], command=[f"./{program}"]) as server:
+def running(lab, program, *options):
+    with lab.container("datagram-lab/ucserver", networks=["lan"], command=[f"./{program}", *options]) as server:
         server.wait_for_log(r"^ready", 10, since=EVER)
         yield server
 
@@ -142,6 +142,13 @@ def test_one_forged_datagram_makes_two_of_the_shortest_udp_servers_answer_each_o
             ended = sent_datagrams(other)
             assert ask(client, other) == b"STILL THERE?"
             assert sent_datagrams(other) <= ended + 2  # this answer, and the last of the loop
+
+
+def test_against_a_server_on_another_high_port_ours_has_no_remedy_either(lab, client):
+    with running(lab, OURS) as one, running(lab, OURS, "--port", "5555") as other:
+        client.inject([IP(src=one.address, dst=other.address) / UDP(sport=PORT, dport=5555) / b"x"])
+        assert poll(lambda: sent_datagrams(one) > 1000, Deadline.after(10)), sent_datagrams(one)
+        assert ask(client, one) == b"STILL THERE?"
 
 
 @pytest.mark.parametrize(("program", "answers"), [(MINIMAL_UDP, 2), (OURS, 0)])
