@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -30,8 +31,6 @@ Say = Callable[[str], None]
 """Told each line of progress."""
 
 _UP = ("up", "--detach", "--no-build", "--remove-orphans")
-_FILES = ("compose*.y*ml", "docker-compose*.y*ml")
-"""All that Compose takes of its own accord."""
 
 
 def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -58,6 +57,7 @@ class Compose:
     def __init__(self, settings: Settings, command: Sequence[str] | None = None) -> None:
         self._settings = settings
         self._command = command
+        self._turn = threading.RLock()  # among this process's own threads: a lock on a file is the process's
         self._lock: IO[str] | None = None
         self._early: subprocess.Popen[str] | None = None
 
@@ -88,14 +88,13 @@ class Compose:
         look for them itself, so later. Nor is it loaded where an `up` was the last thing that happened: that one will
         likely have nothing to do.
         """
-        if self._early:
-            yield
-            return
-        with self._open_lock():
-            files = {path.name for pattern in _FILES for path in self._settings.root.glob(pattern)}
-            named = self._settings.variables.get("COMPOSE_FILE")
-            if files == {"compose.yaml"} and not named and not last_up.is_remembered(self._settings):
-                with contextlib.suppress(MachineError, OSError):  # the checks of the machine tell of it in their turn
+        with self._turn, self._open_lock():
+            if self._early:
+                yield
+                return
+            only = self._settings.compose_files == (self._settings.root / "compose.yaml",)
+            if only and not last_up.is_remembered(self._settings):
+                with contextlib.suppress(MachineError):  # the checks of the machine tell of it in their turn
                     self._early = self._start(["--file", "-", *_UP], subprocess.PIPE)
             try:
                 yield
@@ -111,7 +110,7 @@ class Compose:
     @contextlib.contextmanager
     def locked(self, say: Say) -> Iterator[None]:
         """Hold the project: one change at a time."""
-        with self._open_lock() as lock:
+        with self._turn, self._open_lock() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -141,7 +140,6 @@ class Compose:
                 "Run it as the user who owns that folder, or take the folder over: sudo chown -R $USER .lab",
             ) from error
         with opened as self._lock:
-            os.set_inheritable(self._lock.fileno(), True)
             try:
                 yield self._lock
             finally:
@@ -160,17 +158,24 @@ class Compose:
         self._follow(self._start(words, subprocess.DEVNULL), words, say)
 
     def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*self.command, *words],
-            cwd=self._settings.root,
-            env={**os.environ, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            pass_fds=[self._lock.fileno()] if self._lock else [],
-        )
+        command = self.command
+        try:
+            return subprocess.Popen(
+                [*command, *words],
+                cwd=self._settings.root,
+                env={**os.environ, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"},
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="backslashreplace",
+                pass_fds=[self._lock.fileno()] if self._lock else [],
+            )
+        except OSError as error:
+            raise MachineError(
+                f"Compose ({' '.join(command)}) cannot be run: {error.strerror}",
+                "Type that command yourself; when it works, repeat.",
+            ) from error
 
     def _follow(self, started: subprocess.Popen[str], words: Sequence[str], say: Say) -> None:
         """To its end, each line told as it comes."""

@@ -175,7 +175,12 @@ class DockerEngine:
 
     def remove(self, container: str) -> None:
         with explained(self.address, container), contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_container(container, force=True, v=True)
+            try:
+                self.client.remove_container(container, force=True, v=True)
+            except docker.errors.APIError as error:
+                if "is already in progress" not in str(error):
+                    raise
+                self.client.wait(container, condition="removed")  # somebody else was quicker
 
     def remove_network(self, network: str) -> None:
         with explained(self.address, network), contextlib.suppress(docker.errors.NotFound):

@@ -16,6 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 NUMBER_LABEL = "com.docker.compose.container-number"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
 TEMPORARY_LABEL = "lab.temporary"
 """On containers that Compose does not know (captures, a test's own hosts); its value is the project's name."""
@@ -44,6 +45,10 @@ class Container:
     @property
     def project(self) -> str:
         return self.labels.get(PROJECT_LABEL, "")
+
+    def is_host_of(self, project: str) -> bool:
+        """Whether it is one of the project's hosts. What `compose run` makes has their labels, too, and is none."""
+        return self.project == project and self.labels.get(ONE_OFF_LABEL, "False") == "False"
 
     @property
     def service(self) -> str:

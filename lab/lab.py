@@ -107,12 +107,15 @@ class Lab:
         with self.compose.loading_early(), self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
-            self._sweep(lambda owner: not ownership.is_alive(owner))
+            self._sweep()
             built = self._images_up(machine.own, progress)
             self._leave_old_networks(machine.networks, progress)
             with self._readiness(progress) as readiness:
                 if built or not last_up.still_holds(self.settings, self.topology, machine.own):
                     progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
+                    for container in machine.own:
+                        if container.state == "paused":  # Compose leaves it as it is
+                            self.engine.act(container.id, "unpause")
                     self.compose.up(progress.detail)
                 containers = self._containers()
                 self._wait_ready(containers, readiness, progress)
@@ -124,7 +127,6 @@ class Lab:
         progress = progress or Silent()
         progress.step("stopping the lab")
         with self.compose.locked(progress.step):
-            self._sweep(lambda owner: True)
             self._take_away(progress)
             if with_images:
                 images.remove_all(self.store, progress)
@@ -256,15 +258,15 @@ class Lab:
 
     # Inside
 
-    def _sweep(self, wanted: Callable[[str], bool]) -> None:
-        """Remove those temporary containers of the lab whose owner is wanted."""
+    def _sweep(self) -> None:
+        """Remove the lab's temporary containers whose owner was killed."""
         for container in self.engine.containers():
             temporary = container.labels.get(TEMPORARY_LABEL) == self.settings.project
-            if temporary and wanted(container.labels.get(OWNER_LABEL, "")):
+            if temporary and not ownership.is_alive(container.labels.get(OWNER_LABEL, "")):
                 self.engine.remove(container.id)
 
     def _take_away(self, progress: Progress) -> None:
-        """Remove every container, network and volume of the project that can go; then the first error, if any."""
+        """Remove every container, network and volume of the lab that can go; then raise the first error, if any."""
         self.sessions.close()
         last_up.forget(self.settings)
         failures: list[LabError] = []
@@ -279,8 +281,9 @@ class Lab:
         # also says why something cannot.
         with contextlib.suppress(LabError):
             self.compose.down(progress.detail)
-        for container in self._containers():
-            attempt(partial(self.engine.remove, container.id))
+        for container in self.engine.containers():
+            if self.settings.project in (container.project, container.labels.get(TEMPORARY_LABEL)):
+                attempt(partial(self.engine.remove, container.id))
         for network in self.engine.networks():
             if network.labels.get(PROJECT_LABEL) == self.settings.project:
                 attempt(partial(self.engine.remove_network, network.id))
@@ -309,7 +312,7 @@ class Lab:
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""
         order = {name: index for index, name in enumerate(self.topology.services)}
-        own = [container for container in self.engine.containers() if container.project == self.settings.project]
+        own = [container for container in self.engine.containers() if container.is_host_of(self.settings.project)]
         return sorted(own, key=lambda container: (order.get(container.service, len(order)), container.number))
 
     def _name(self, container: Container) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -31,15 +32,23 @@ def still_holds(settings: Settings, topology: Topology, containers: Sequence[Con
         remembered == _record(settings, containers)
         and all(container.state == "running" for container in containers)
         # Of an image whose name has moved on to a newer one, the engine lists the id instead of the name.
-        and all(container.image == topology.services[container.service].image for container in containers)
+        and all(container.image == _image(topology, container) for container in containers)
     )
+
+
+def _image(topology: Topology, container: Container) -> str:
+    """The name of the image that its service has; of a service from another file than `compose.yaml`, any name."""
+    if service := topology.services.get(container.service):
+        return service.image
+    return container.image.removeprefix("sha256:")
 
 
 def remember(settings: Settings, containers: Sequence[Container]) -> None:
     path = settings.state / NAME
     partial = path.with_suffix(".new")
-    partial.write_text(json.dumps(_record(settings, containers)))
-    partial.replace(path)
+    with contextlib.suppress(OSError):  # a full disk: the next up will have to ask Compose, that is all
+        partial.write_text(json.dumps(_record(settings, containers)))
+        partial.replace(path)
 
 
 def forget(settings: Settings) -> None:
@@ -51,8 +60,12 @@ def _record(settings: Settings, containers: Sequence[Container]) -> dict[str, ob
 
 
 def _fingerprint(settings: Settings) -> str:
-    """What decides how the containers are made: the Compose file and all that can be filled into it."""
-    digest = hashlib.sha256((settings.root / "compose.yaml").read_bytes())
+    """What decides how the containers are made: the Compose files and all that can be filled into them."""
+    digest = hashlib.sha256()
+    for path in settings.compose_files:
+        digest.update(f"{path}\0".encode())
+        with contextlib.suppress(OSError):  # Compose tells of it
+            digest.update(path.read_bytes())
     for name, value in sorted(settings.variables.items()):
         if name.startswith(("LAB_", "COMPOSE_")):
             digest.update(f"{name}={value}\0".encode())

@@ -59,7 +59,7 @@ class Machine:
 
     @property
     def own(self) -> list[Container]:
-        return [container for container in self.containers if container.project == self.settings.project]
+        return [container for container in self.containers if container.is_host_of(self.settings.project)]
 
 
 Check = Callable[[Machine], Finding]

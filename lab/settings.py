@@ -57,6 +57,15 @@ class Settings:
         return self.variables.get("LAB_BASE") or "auto"
 
     @property
+    def compose_files(self) -> tuple[Path, ...]:
+        """The files that Compose makes the hosts from: those of COMPOSE_FILE, or else those it takes by their names."""
+        if named := self.variables.get("COMPOSE_FILE"):
+            separator = self.variables.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+            return tuple(self.root / name for name in named.split(separator))
+        patterns = ("compose*.y*ml", "docker-compose*.y*ml")
+        return tuple(sorted(path for pattern in patterns for path in self.root.glob(pattern)))
+
+    @property
     def state(self) -> Path:
         """The folder of what `lab` remembers between two calls; nothing breaks when it is removed."""
         return self.root / ".lab"

@@ -29,6 +29,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_hostexec import FakeHost
+from tests.unit.test_compose import program
 from tests.unit.test_topology import SMALL
 
 Pair = dict[str, Any]
@@ -85,6 +86,11 @@ def test_compose(pair: Pair, root: Path) -> None:
         with pytest.raises(LabError) as caught:
             compose.find_command({"PATH": pair["path"], "HOME": pair["path"]})
         compare(pair, caught.value)
+    elif "interpreter" in pair:
+        program(root / "docker-compose", f"#!{pair['interpreter']}\n")
+        with pytest.raises(LabError) as caught:
+            compose.Compose(Settings(root, {"PATH": str(root), "HOME": str(root)})).down(print)
+        compare(pair, caught.value, root)
     elif "state" in pair:
         (root / ".lab").write_text(pair["state"])
         with pytest.raises(LabError) as caught, compose.Compose(Settings(root, {})).locked(print):

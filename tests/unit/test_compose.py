@@ -1,8 +1,10 @@
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,23 @@ def test_a_second_command_waits_for_the_first(tmp_path: Path) -> None:
     assert told == ["waiting for another lab command on this project to end"]
 
 
+def test_threads_of_one_process_wait_for_each_other_too(tmp_path: Path) -> None:
+    compose = Compose(Settings(tmp_path, {}), ["none"])
+    inside, others = [], []
+
+    def enter(name: str) -> None:
+        with compose.loading_early(), compose.locked(print):
+            inside.append(name)
+            others.append(len(inside))
+            with Compose(Settings(tmp_path, {}), ["none"])._open_lock() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            inside.remove(name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, map(str, range(40))))
+    assert others == [1] * 40
+
+
 @pytest.mark.parametrize("early", ["", "compose.loading_early(), "], ids=["", "loaded early"])
 def test_the_lock_outlives_a_killed_lab_while_its_compose_goes_on(tmp_path: Path, early: str) -> None:
     (tmp_path / "compose.yaml").touch()
@@ -209,17 +228,18 @@ def test_compose_looks_for_its_files_itself_when_they_are_named(tmp_path: Path, 
 
 def test_compose_is_not_loaded_where_an_up_was_the_last_thing_that_happened(tmp_path: Path) -> None:
     settings = Settings(tmp_path, {})
-    compose = Compose(settings, [str(program(tmp_path / "compose", '#!/bin/sh\ncat\ntouch "$PWD/loaded"\n'))])
+    compose = Compose(settings, [str(program(tmp_path / "compose", LISTENER))])
     (tmp_path / "compose.yaml").touch()
     settings.state.mkdir()
+    told: list[str] = []
     last_up.remember(settings, [])
-    with compose.loading_early():
-        pass
-    assert not (tmp_path / "loaded").exists()
+    with compose.loading_early(), compose.locked(print):
+        compose.up(told.append)
     last_up.forget(settings)
     with compose.loading_early(), compose.locked(print):
-        compose.up(print)
-    assert (tmp_path / "loaded").exists()
+        compose.up(told.append)
+    later = "up --detach --no-build --remove-orphans"
+    assert told == [later, "over", f"--file - {later}", "over"]
 
 
 def test_a_compose_that_nobody_came_for_is_ended(tmp_path: Path) -> None:

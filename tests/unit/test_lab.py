@@ -1,5 +1,6 @@
 import contextlib
 import json
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class FakeCompose:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.calls: list[str] = []
+        self.loads_early = False
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
@@ -33,9 +35,12 @@ class FakeCompose:
 
     @contextmanager
     def loading_early(self) -> Iterator[None]:
+        self.loads_early = True
         yield
+        self.loads_early = False
 
     def up(self, say: Say, scale: dict[str, int] | None = None) -> None:
+        assert self.loads_early or scale, "loaded late"
         self.calls.append(f"up {scale}" if scale else "up")
         wanted = [container("router", addresses={"small_lan": "10.0.0.1"})]
         wanted += [container("peer", number) for number in range(1, (scale or {}).get("peer", 2) + 1)]
@@ -44,7 +49,8 @@ class FakeCompose:
 
     def down(self, say: Say) -> None:
         self.calls.append("down")
-        self.engine.records = [record for record in self.engine.records if "stray" in record.name]
+        known = [record for record in self.engine.records if record.project == "small" and "stray" not in record.name]
+        self.engine.records = [record for record in self.engine.records if record not in known]
 
 
 @pytest.fixture
@@ -82,8 +88,13 @@ def test_a_second_up_does_not_call_compose(lab: Lab) -> None:
     assert calls(lab) == ["up"]
 
 
-@pytest.mark.parametrize("harm", ["removed", "stopped", "file changed", "memory lost", "image changed"])
+@pytest.mark.parametrize(
+    "harm", ["removed", "stopped", "file changed", "override", "override changed", "memory lost", "image changed"]
+)
 def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, harm: str) -> None:
+    override = lab.settings.root / "compose.override.yaml"
+    if harm == "override changed":
+        override.touch()
     lab.up()
     match harm:
         case "removed":
@@ -93,6 +104,10 @@ def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, 
         case "file changed":
             path = lab.settings.root / "compose.yaml"
             path.write_text(path.read_text() + "# changed\n")
+        case "override":
+            override.touch()
+        case "override changed":
+            override.write_text("services: {peer: {hostname: paul}}\n")
         case "memory lost":
             (lab.settings.state / "up.json").write_text("{half")
         case "image changed":
@@ -103,6 +118,44 @@ def test_an_up_after_a_change_calls_compose_again(lab: Lab, engine: FakeEngine, 
     else:
         lab.up()
     assert calls(lab) == ["up", "up"]
+
+
+def test_a_host_that_only_an_override_file_has_is_one_of_the_lab(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.records.append(container("extra"))
+    (lab.settings.root / "compose.override.yaml").touch()
+    lab.up()
+    lab.up()
+    assert calls(lab) == ["up", "up"]
+    engine.change("small_extra_1", image="sha256:1")  # its name has gone to a newer one
+    lab.up()
+    assert calls(lab) == ["up", "up", "up"]
+
+
+def test_an_up_whose_end_cannot_be_written_down_has_succeeded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert [row.state for row in lab.up()] == ["healthy"] * 3
+
+
+def test_a_frozen_host_goes_on(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.change("small_peer_1", state="paused")
+    lab.up()
+    assert ("unpause", "id-peer-1") in engine.done
+
+
+def test_what_compose_run_made_is_no_host(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    one_off = {"com.docker.compose.oneoff": "True"}
+    engine.records.insert(0, container("peer", state="exited", labels=one_off, id="one-off"))
+    assert len(lab.up()) == 3
+    assert calls(lab) == ["up"]
+    assert lab.host("peer-1").id == "id-peer-1"
+    lab.down()
+    assert engine.records == []
 
 
 def test_an_up_that_built_an_image_calls_compose_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +199,8 @@ def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine
     own = {"com.docker.compose.project": "small"}
     engine.network_records = [NetworkRecord("n1", "small_lan", (), own), NetworkRecord("n2", "bridge", ())]
     engine.volume_names = ["small_logs"]
-    engine.records = [record for record in engine.records if record.service != "neighbour"]
     lab.down()
-    assert [record.name for record in engine.records] == []
+    assert [record.name for record in engine.records] == ["other_neighbour_1"]
     assert [record.name for record in engine.network_records] == ["bridge"]
     assert engine.volume_names == []
     assert not (lab.settings.state / "up.json").exists()
@@ -172,6 +224,26 @@ def broken_compose(lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 def test_what_compose_fails_to_take_away_goes_without_it(lab: Lab, engine: FakeEngine) -> None:
     lab.down()
     assert (engine.records, engine.network_records, engine.volume_names) == ([], [], [])
+
+
+@pytest.mark.usefixtures("broken_compose")
+def test_a_capture_that_cannot_be_removed_keeps_nothing_else(
+    lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sniffer = container("sniffer", project="", labels={TEMPORARY_LABEL: "small"})
+    engine.records.insert(0, sniffer)
+    remove = engine.remove
+
+    def removed(name: str) -> None:
+        if name == sniffer.id:
+            raise HostError("the sniffer cannot be removed")
+        remove(name)
+
+    monkeypatch.setattr(engine, "remove", removed)
+    with pytest.raises(HostError, match="the sniffer cannot be removed"):
+        lab.down()
+    assert engine.records == [sniffer]
+    assert engine.network_records == []
 
 
 @pytest.mark.usefixtures("broken_compose")
