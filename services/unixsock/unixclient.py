@@ -15,13 +15,20 @@ import contextlib
 import os
 import secrets
 import socket
-import struct
 import sys
 from pathlib import Path
 
-from unixname import PERMANENT, RECORD, TEMPORARY, TYPES, Address, AddressError, shown
+from unixname import CREDENTIALS, PERMANENT, TEMPORARY, TYPES, Address, AddressError, receive, shown
 
 PIECE = 1 << 16  # what both sides' buffers hold, so that we never send to a server that waits for us to read
+DAY = 86_400  # seconds; poll() counts milliseconds, and cannot beyond 24 days
+
+
+def seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) <= DAY:  # neither is true of nan
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, more than 0 and at most {DAY}")
 
 
 def connect(server: Address, sender: str, on_exit: contextlib.ExitStack) -> socket.socket:
@@ -40,12 +47,12 @@ def connect(server: Address, sender: str, on_exit: contextlib.ExitStack) -> sock
 
 def ask(sock: socket.socket, data: bytes) -> bytes:
     """The reply to `data`, which is as long as what was sent. Raises TimeoutError, EOFError."""
-    reply = b""
     if sock.type != socket.SOCK_STREAM:  # what is sent in one piece comes in one piece
         sock.sendall(data)
-        if not (reply := sock.recv(RECORD)) and data:
+        if (record := receive(sock)) is None:
             raise EOFError("the server closed the connection")
-        return reply
+        return record
+    reply = b""
     for start in range(0, len(data), PIECE):
         sock.sendall(data[start : start + PIECE])
         while missing := min(start + PIECE, len(data)) - len(reply):
@@ -71,7 +78,7 @@ def describe(sock: socket.socket) -> str:
     """Whom we talk to (pid 0: not of our pid namespace), or under which name we send."""
     if sock.type == socket.SOCK_DGRAM:  # without connections, the kernel cannot tell who will read
         return f"our name: {shown(sock.getsockname()) or 'none'}"
-    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid, gid = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     return f"server uid={uid} gid={gid} pid={pid}"
 
 
@@ -96,7 +103,7 @@ def converse(options: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="unixclient", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-v", "--verbose", action="store_true", help="tell who the server is, on standard error")
-    parser.add_argument("-w", "--wait", type=float, default=3.0, metavar="SECONDS", help="for each reply (3)")
+    parser.add_argument("-w", "--wait", type=seconds, default=3.0, metavar="SECONDS", help="for each reply (3)")
     parser.add_argument("--from", dest="sender", choices=["beside", "auto", "nobody"], default="beside")
     parser.add_argument("--fill", action="store_true", help="send until the kernel would make us wait; print how many")
     parser.add_argument("address", metavar="TYPE:NAME")

@@ -1,4 +1,4 @@
-"""Names of Unix-domain sockets: how they are written, and how a server comes to own one.
+"""Names of Unix-domain sockets: how they are written, how a server comes to own one; and how both sides receive.
 
 `stream:/run/lab/stream` is in the filesystem, `stream:@name` (abstract) only in the network namespace.
 """
@@ -10,12 +10,14 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
 PERMANENT, TEMPORARY = 100, 111  # exit codes: what no retry can mend, and what one may
+CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 RECORD = 1 << 18  # more than the kernel's default lets anyone send in one piece
 
 
@@ -57,6 +59,19 @@ def shown(name: str | bytes) -> str:
     """A peer's name in printable ASCII, an abstract one with @ for its leading NUL."""
     text = name.decode("ascii", "backslashreplace") if isinstance(name, bytes) else name
     return ascii("@" + text[1:] if text.startswith("\0") else text)[1:-1]
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """What comes next in one piece, or None at the end of file.
+
+    An empty record of a seqpacket socket looks like the end of file to recv(). But with SO_PASSCRED each record brings
+    its sender's credentials, and the end of file none.
+    """
+    if sock.type == socket.SOCK_STREAM:
+        return sock.recv(RECORD) or None
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    data, credentials, *_ = sock.recvmsg(RECORD, socket.CMSG_SPACE(CREDENTIALS.size))  # no room for descriptors
+    return data if credentials else None
 
 
 def open_server(address: Address, mode: int) -> socket.socket:

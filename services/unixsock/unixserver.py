@@ -3,8 +3,9 @@
 
 unixserver [--mode OCTAL] TYPE:NAME...     TYPE: stream, dgram, seqpacket; NAME: a path, or @NAME (abstract)
 
-Nobody can lie about who he is: the kernel tells the user, group and process behind each client (unix(7), SO_PEERCRED
-and SCM_CREDENTIALS). A process of another pid namespace has no number here, and shows as 0.
+Nobody without privilege can lie about who he is: the kernel tells the user, group and process behind each client
+(unix(7), SO_PEERCRED and SCM_CREDENTIALS; in the latter, that of a datagram, root may name somebody else). A process of
+another pid namespace has no number here, and shows as 0.
 """
 
 from __future__ import annotations
@@ -14,39 +15,15 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import NoReturn
 
-from unixname import PERMANENT, RECORD, TEMPORARY, Address, AddressError, open_server, shown
+from bounds import CLIENTS, Places, log
+from unixname import CREDENTIALS, PERMANENT, RECORD, TEMPORARY, Address, AddressError, open_server, receive, shown
 
-CLIENTS = 10  # at once for each listening socket; more wait in its backlog
 IDLE = 30.0  # seconds until a silent client loses its place
-LINES = 50  # a second in the log, since a client can cause one
-CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-
-
-class Log:
-    """One line an event, at most LINES a second; what was left out is counted."""
-
-    def __init__(self) -> None:
-        self.second, self.lines, self.lock = 0, 0, threading.Lock()
-
-    def __call__(self, line: str) -> None:
-        with self.lock:
-            if (now := int(time.monotonic())) != self.second:
-                if self.lines > LINES:
-                    print(f"({self.lines - LINES} lines left out)", flush=True)
-                self.second, self.lines = now, 0
-            self.lines += 1
-            if self.lines <= LINES:
-                print(line, flush=True)
-
-
-log = Log()
 
 
 def octal(text: str) -> int:
@@ -59,28 +36,29 @@ def who(credentials: bytes) -> str:
 
 
 def serve_connections(address: Address, listener: socket.socket) -> None:
-    places = threading.Semaphore(CLIENTS)
+    places = Places()
     while True:
-        places.acquire()
         connection, _ = listener.accept()
+        places.enter(connection)
         threading.Thread(target=converse, args=(address, connection, places), daemon=True).start()
 
 
-def converse(address: Address, connection: socket.socket, places: threading.Semaphore) -> None:
-    """Answers one client until it ends, breaks off or falls silent."""
-    with contextlib.ExitStack() as on_exit:
-        on_exit.callback(places.release)
-        on_exit.enter_context(connection)
+def converse(address: Address, connection: socket.socket, places: Places) -> None:
+    """Answers one client until it ends, breaks off, falls silent or has to make room."""
+    with connection:
         client = who(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
         log(f"{address} connected {client}")
         connection.settimeout(IDLE)
         size, end = 0, "end of file"
         try:
-            while data := connection.recv(RECORD):
+            while (data := receive(connection)) is not None:
+                places.hear(connection)
                 size += len(data)
                 connection.sendall(data.upper())
         except OSError as error:
             end = str(error)
+        if not places.leave(connection):
+            end = f"made room: {CLIENTS} clients"
         log(f"{address} closed {client} bytes={size} ({end})")
 
 

@@ -174,6 +174,24 @@ def test_connecting_needs_the_right_to_write(server: Host, far: Host) -> None:
         second.wait(5)
 
 
+# Many at once
+
+
+def test_newcomer_finds_a_place_among_silent_connections(server: Host, far: Host) -> None:
+    hold = (
+        "import socket, sys\n"
+        "held = [socket.socket(socket.AF_UNIX) for _ in range(10)]\n"  # as many as there are places
+        "for client in held: client.connect('/run/lab/stream')\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    mark = server.mark_log()
+    with far.start(["python3", "-c", hold]) as holder:
+        holder.expect(rb"held\n", timeout=15)
+        assert far.run([CLIENT, NAMED[0], "newcomer"]).text == "NEWCOMER\n"
+        server.wait_for_log(r"bytes=0 \(made room: 10 clients\)", since=mark)
+
+
 # Who is there
 
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,7 @@ from lab.waiting import Deadline, poll
 
 PROGRAMS = Path(__file__).parents[3] / "services" / "unixsock"
 SECONDS = 10
+PLACES = 10  # of each listening socket
 
 Serve = Callable[..., subprocess.Popen[str]]
 
@@ -35,7 +37,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-socketpairs = load("socketpairs")
+socketpairs, unixname, bounds = load("socketpairs"), load("unixname"), load("bounds")
 
 
 def finished(program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -55,6 +57,10 @@ def ask(address: str, *words: str) -> subprocess.CompletedProcess[str]:
 def next_line(server: subprocess.Popen[str]) -> str:
     assert server.stdout is not None
     return server.stdout.readline().rstrip()
+
+
+def line_of_who_made_room(server: subprocess.Popen[str]) -> str:
+    return next(line for line in iter(lambda: next_line(server), "") if "made room" in line)
 
 
 @pytest.fixture
@@ -78,6 +84,15 @@ def serve() -> Iterator[Serve]:
 def path(tmp_path: Path) -> Path:
     """A free name for a socket."""
     return tmp_path / "s"
+
+
+def connected(address: str, on_exit: contextlib.ExitStack) -> socket.socket:
+    kind, _, name = address.partition(":")
+    client = on_exit.enter_context(socket.socket(socket.AF_UNIX, unixname.TYPES[kind]))
+    client.bind("")  # a datagram could not be answered otherwise
+    client.connect(name)
+    client.settimeout(SECONDS)
+    return client
 
 
 def stale(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
@@ -304,6 +319,22 @@ def test_the_kernel_tells_each_side_who_the_other_is(path: Path, serve: Serve) -
     assert next_line(server).startswith(f"dgram:{path}-d datagram {us} pid=")
 
 
+def test_nobody_without_privilege_can_lie_about_who_he_is() -> None:
+    program = (
+        "import os, socket, struct\n"
+        "if os.getuid() == 0: os.setuid(1000)\n"
+        "here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "def claim(pid, uid):\n"
+        "    credentials = struct.pack('3i', pid, uid, os.getgid())\n"
+        "    try: there.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials)])\n"
+        "    except PermissionError: return 'refused'\n"
+        "    return 'sent'\n"
+        "print(claim(os.getpid(), os.getuid()), claim(os.getppid(), os.getuid()), claim(os.getpid(), 0))\n"
+    )
+    claims = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS)
+    assert claims.stdout == "sent refused refused\n"
+
+
 def test_a_datagram_client_without_a_name_cannot_be_answered(path: Path, serve: Serve) -> None:
     server = serve(f"dgram:{path}")
     assert ask(f"dgram:{path}", "--from", "nobody", "x").returncode == 0
@@ -335,6 +366,50 @@ def test_a_datagram_socket_takes_one_more_than_the_queue_length_and_then_makes_t
         assert ask(f"dgram:{path}", "--from", "nobody", "--fill", "x").stdout == "1\n"
 
 
+@pytest.mark.parametrize("kind", ["stream", "dgram", "seqpacket"])
+def test_an_empty_text_is_answered_and_ends_nothing(path: Path, serve: Serve, kind: str) -> None:
+    serve(f"{kind}:{path}")
+    client = finished("unixclient", f"{kind}:{path}", text="a\n\nb\n")
+    assert (client.returncode, client.stdout, client.stderr) == (0, "A\n\nB\n", "")
+
+
+def test_an_empty_record_is_told_from_the_end_of_file() -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here:
+        with there:
+            for record in (b"", b"x", b""):
+                there.send(record)
+        assert here.recv(1, socket.MSG_PEEK) == b""
+        assert [unixname.receive(here) for _ in range(4)] == [b"", b"x", b"", None]
+        assert here.recv(1) == b"", "the same as for an empty record"
+
+
+def test_a_client_does_not_take_the_end_of_file_for_an_empty_answer(path: Path) -> None:
+    command = [sys.executable, str(PROGRAMS / "unixclient.py"), f"seqpacket:{path}", ""]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(str(path))
+        server.listen()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            server.settimeout(SECONDS)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1) == b""
+            assert client.communicate(timeout=SECONDS)[1].endswith("the server closed the connection\n")
+    assert client.returncode == 111
+
+
+@pytest.mark.parametrize("wish", ["-1", "0", "nan", "inf", "1e30", "86401", "soon"])
+def test_a_wait_that_is_none_is_refused_as_wrong_usage(wish: str) -> None:
+    refused = ask("stream:@nobody", "-w", wish, "x")
+    assert refused.returncode == 100
+    assert refused.stderr.endswith(f"{wish!r}: expected seconds, more than 0 and at most 86400\n")
+
+
+def test_the_longest_wait_is_kept_to(path: Path, serve: Serve) -> None:
+    serve(f"stream:{path}")
+    assert ask(f"stream:{path}", "-w", "86400", "x").stdout == "X\n"
+
+
 def test_a_client_waits_only_so_long(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(path))
@@ -356,6 +431,65 @@ def test_the_server_survives_clients_that_vanish_and_answers_the_next(path: Path
     assert ask(f"stream:{path}", "hello").stdout == "HELLO\n"
     assert ask(f"dgram:{path}-d", "hello").stdout == "HELLO\n"
     assert server.poll() is None
+
+
+@pytest.mark.parametrize("kind", ["stream", "seqpacket"])
+def test_newcomer_finds_a_place_among_silent_connections(path: Path, serve: Serve, kind: str) -> None:
+    address = f"{kind}:{path}"
+    server = serve(address)
+    with contextlib.ExitStack() as on_exit:
+        slow = [connected(address, on_exit) for _ in range(PLACES)]
+        for client in [*slow, slow[0]]:  # a byte now and then; since the last of them, the second is silent longest
+            client.send(b"x")
+            assert client.recv(1) == b"X"
+        assert ask(address, "newcomer").stdout == "NEWCOMER\n"
+        assert slow.pop(1).recv(1) == b""
+        for client in slow:
+            client.send(b"y")
+            assert client.recv(1) == b"Y"
+        assert line_of_who_made_room(server).endswith(" bytes=1 (made room: 10 clients)")
+
+
+def test_a_client_that_never_reads_makes_room_too(path: Path, serve: Serve) -> None:
+    server = serve(f"stream:{path}")
+    with contextlib.ExitStack() as on_exit:
+        rude = connected(f"stream:{path}", on_exit)
+        rude.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                rude.send(b"x" * 100_000)
+        for _ in range(PLACES - 1):
+            connected(f"stream:{path}", on_exit)
+        assert ask(f"stream:{path}", "newcomer").stdout == "NEWCOMER\n"
+        assert line_of_who_made_room(server)
+
+
+def test_a_crowd_is_let_in_one_by_one_as_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "GRACE", float(SECONDS))
+    places = bounds.Places()
+    with contextlib.ExitStack() as on_exit:
+        clients = [on_exit.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(PLACES + 1)]
+        for client in clients[:PLACES]:
+            places.enter(client)
+        with ThreadPoolExecutor() as threads:
+            entering = threads.submit(places.enter, clients[PLACES])
+            assert not wait([entering], 0.1).done, "nobody had the time to ask"
+            assert places.leave(clients[5])
+            entering.result(SECONDS / 2)
+        assert [places.leave(client) for client in clients] == [index != 5 for index in range(PLACES + 1)]
+
+
+@pytest.mark.parametrize("kind", ["stream", "dgram", "seqpacket"])
+def test_descriptors_that_clients_send_do_not_stay_with_the_server(path: Path, serve: Serve, kind: str) -> None:
+    descriptors = Path(f"/proc/{serve(f'{kind}:{path}').pid}/fd")
+    with contextlib.ExitStack() as on_exit:
+        client = connected(f"{kind}:{path}", on_exit)
+        counts = []
+        for _ in range(3):
+            socket.send_fds(client, [b"x"], [0, 1, 2])
+            assert client.recv(1) == b"X"
+            counts.append(len(list(descriptors.iterdir())))
+    assert len(set(counts)) == 1, counts
 
 
 def test_a_peer_s_name_is_logged_in_printable_characters(path: Path, serve: Serve) -> None:
