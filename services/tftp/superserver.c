@@ -4,10 +4,14 @@
  * come, and again when PROGRAM has ended and another comes (in.tftpd ends when it cannot fork: the request that it had
  * read is lost, which TFTP's clients make up for by asking again, and the port stays open). It is the host's syslog as
  * well, a datagram socket named /dev/log, since in.tftpd has no other way to say what it does: each message becomes a
- * line on standard output. */
+ * line on standard output.
+ *
+ * PROGRAM's children, one a client, are kept to a number: a request with a spoofed source keeps a child busy for a
+ * minute, and a hundred of them in one second would else keep everybody out for as long. The oldest go. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,6 +30,13 @@
 enum { PERMANENT = 100, TEMPORARY = 111 };
 enum { SIGNALS, LOG, SERVICE, EVENTS };
 enum { LINES_A_SECOND = 20, RESTART_MS = 1000 };
+enum { CHILDREN = 32, MOST_PROCESSES = 128 }; /* well below the host's pids_limit, and well above it */
+
+struct child {
+    pid_t pid;
+    uid_t user;
+    unsigned long long started; /* clock ticks since the machine's start */
+};
 
 static void die(int code, const char *what, const char *name, const char *why)
 {
@@ -114,6 +125,71 @@ static void read_log(int fd)
         print_message(text);
 }
 
+/* Reads what /proc tells of a process; false if it is not a living child of that name. */
+static bool is_child(pid_t pid, const char *name, struct child *found)
+{
+    char path[64], line[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return false;
+    char *read = fgets(line, sizeof line, file);
+    fclose(file);
+    char *begin = read ? strchr(line, '(') : NULL, *end = read ? strrchr(line, ')') : NULL;
+    if (!begin || !end || strlen(name) != (size_t)(end - begin - 1) || strncmp(begin + 1, name, strlen(name)) != 0)
+        return false;
+    char state; /* proc(5): fields 3 and 22 */
+    if (sscanf(end + 1, " %c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s %llu", &state, &found->started) != 2
+        || state == 'Z')
+        return false;
+
+    /* The owner of /proc/PID would be root, since a process that has changed its user may not be looked into. */
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    file = fopen(path, "r");
+    bool known = false;
+    while (file && !known && fgets(line, sizeof line, file))
+        known = sscanf(line, "Uid: %u", &found->user) == 1;
+    if (file)
+        fclose(file);
+    found->pid = pid;
+    return known;
+}
+
+static int by_age(const void *one, const void *other)
+{
+    const struct child *a = one, *b = other;
+    if (a->started != b->started)
+        return a->started < b->started ? -1 : 1;
+    return (a->pid > b->pid) - (a->pid < b->pid);
+}
+
+/* Ends the oldest children, those of a parent that has ended among them, until no more than CHILDREN are left. */
+static void make_room(const char *name, pid_t parent)
+{
+    struct child children[MOST_PROCESSES];
+    size_t count = 0;
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    while (processes && count < MOST_PROCESSES && (entry = readdir(processes))) {
+        pid_t pid = atoi(entry->d_name); /* 0 for what is no process */
+        if (pid > 0 && pid != parent && is_child(pid, name, &children[count]))
+            count++;
+    }
+    if (processes)
+        closedir(processes);
+    qsort(children, count, sizeof children[0], by_age);
+    for (size_t i = 0; i + CHILDREN < count; i++) {
+        /* Without CAP_KILL root may not end another user's process; that user may. */
+        if (seteuid(children[i].user) == 0 && kill(children[i].pid, SIGKILL) == 0) {
+            char text[64];
+            snprintf(text, sizeof text, "%.20s[%d]: ended, the oldest of too many", name, (int)children[i].pid);
+            print_message(text);
+        }
+        if (seteuid(0) != 0)
+            die(TEMPORARY, "cannot be", "root", strerror(errno));
+    }
+}
+
 static pid_t start(int service, char **command)
 {
     pid_t pid = fork();
@@ -175,11 +251,14 @@ int main(int argc, char **argv)
                 kill(-running, SIGKILL);
             return 0;
         }
-        if (events[LOG].revents)
+        if (events[LOG].revents) {
             read_log(events[LOG].fd);
+            make_room(argv[2], running); /* a message tells of a request, and so of a child */
+        }
         if (running > 0 && has_ended(running, argv[2]))
             running = -1;
         if (events[SERVICE].revents) {
+            make_room(argv[2], running);
             running = start(events[SERVICE].fd, argv + 2);
             started = now_ms();
         }

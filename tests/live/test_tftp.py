@@ -24,6 +24,9 @@ BLOCK = 512
 HELLO = b"Hello from the other side of the router.\n"
 TWO_BLOCKS = b"sixteen bytes..\n" * 64
 
+KILL = r"kill -9 $(grep -lx in.tftpd /proc/[0-9]*/comm | tr -dc '0-9\n')"
+"""Ends those that may be: root's is the one that waits for requests, an ordinary user's are the transfers."""
+
 SLOW_CLIENTS = r"""
 # Clients that do not acknowledge before they are told to: argv is the server's address, then the files to ask for.
 import json, socket, sys, time
@@ -259,9 +262,25 @@ def test_child_that_reads_the_request_has_no_privilege_left(client, server):
     assert ("0\t0\t0\t0", "0", f"{0x400C0:016x}", f"{0x400C0:016x}") in processes, found
 
 
+def test_two_hundred_spoofed_requests_keep_nobody_out(client, server):
+    network = client.address.rpartition(".")[0]
+    spoofed = [
+        IP(src=f"{network}.{200 + number % 50}", dst=server.address) / UDP(sport=2000 + number, dport=69)
+        / TFTP() / TFTP_RRQ(filename="hello.txt", mode="octet")
+        for number in range(200)
+    ]  # fmt: skip
+    mark = server.mark_log()
+    client.inject(spoofed)
+    try:
+        server.wait_for_log(r"in\.tftpd\[\d+\]: ended, the oldest of too many", since=mark)
+        assert get(client, server, "hello.txt") == HELLO
+    finally:  # what is left of them would ask on for a minute
+        server.run(["sh", "-c", KILL], user="lab")
+
+
 def test_in_tftpd_that_ends_is_started_again_by_the_next_request(client, server):
     mark = server.mark_log()
     assert get(client, server, "hello.txt") == HELLO  # so that it runs
-    server.run(["sh", "-c", "kill -9 $(grep -lx in.tftpd /proc/[0-9]*/comm | tr -dc '0-9\n')"], user="root")
+    server.run(["sh", "-c", KILL], user="root")
     server.wait_for_log(r"in\.tftpd was killed by signal 9", since=mark)
     assert get(client, server, "hello.txt") == HELLO
