@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
@@ -38,13 +39,21 @@ def build_stale(
 
 
 def _build(compose: Compose, order: TopologicalSorter[str], total: int, progress: Progress) -> None:
-    """As many side by side as there are processors; the first that fails ends it."""
+    """As many side by side as there are processors.
+
+    After the first that fails, or Ctrl-C, no other is begun; those under way are waited for.
+    """
     order.prepare()
+    side_by_side = min(4, os.cpu_count() or 1)
+    ready: deque[str] = deque()
     built = 0
     under_way: dict[Future[None], str] = {}
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(side_by_side) as pool:
         while order.is_active():
-            for name in order.get_ready():
+            ready += order.get_ready()
+            # Never more than are built at once: the pool begins all that it has been given, whatever becomes of us.
+            while ready and len(under_way) < side_by_side:
+                name = ready.popleft()
                 under_way[pool.submit(compose.build, [name], progress.detail)] = name
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 name = under_way.pop(future)

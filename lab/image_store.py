@@ -76,12 +76,14 @@ class DockerImageStore:
             except requests.Timeout as error:
                 raise _silent(name) from error
         with contextlib.closing(answer):
-            if not answer.ok:
-                raise NotPulled(f"{name}: {_sentence(answer.text)}", _OTHER_SOURCES)
             try:
+                if not answer.ok:
+                    raise NotPulled(f"{name}: {_sentence(answer.text)}", _OTHER_SOURCES)
                 _follow(name, map(json.loads, answer.iter_lines()), progress)
-            except (requests.Timeout, requests.ConnectionError) as error:
+            except (requests.Timeout, requests.ConnectionError) as error:  # so requests calls a silence in a body
                 raise _silent(name) from error
+            except (requests.RequestException, ValueError) as error:  # the engine has ended, between lines or in one
+                raise NotPulled(f"{name}: the engine broke off in the middle of its answer", _REPEAT) from error
 
     def import_tar(self, chunks: Iterable[bytes], name: str, changes: Sequence[str]) -> None:
         image, _, tag = name.rpartition(":")
@@ -135,6 +137,7 @@ class DockerImageStore:
 
 
 _OTHER_SOURCES = "Set LAB_BASE=build to build it from Debian's packages, or name an image of Debian 12 in LAB_BASE."
+_REPEAT = "lab doctor tells whether the engine still runs; then repeat."
 _ROOM = "Make room on the engine's disk (docker system df shows what fills it), then repeat."
 
 

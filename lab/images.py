@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -193,7 +194,7 @@ def _sources(topology: Topology) -> dict[str, Source]:
 def _images_named(dockerfile: Path) -> set[str]:
     """Every word of the instructions that can name an image to start or to copy from."""
     try:
-        text = dockerfile.read_text()
+        text = dockerfile.read_text(errors="replace")
     except OSError:
         return set()
     lines = re.findall(r"^\s*(?:FROM|ARG|COPY\s+--from)\b.*", text, re.MULTILINE | re.IGNORECASE)
@@ -203,15 +204,22 @@ def _images_named(dockerfile: Path) -> set[str]:
 def _digest(folder: Path) -> str:
     """Of every file's path, content and right to be executed, as the engine would get them."""
     digest = hashlib.sha256()
-    for path, entry in _files(str(folder), ""):
-        if entry.is_symlink():
-            content = os.readlink(entry.path).encode()  # noqa: PTH115 - a hundred files on the quick path
-        else:
-            with open(entry.path, "rb") as file:  # noqa: PTH123
-                content = file.read()
-        executable = entry.stat(follow_symlinks=False).st_mode & 0o111
-        digest.update(f"{path}\0{executable}\0{len(content)}\0".encode())
-        digest.update(content)
+    try:
+        for path, entry in _files(str(folder), ""):
+            if entry.is_symlink():
+                content = os.fsencode(os.readlink(entry.path))  # noqa: PTH115 - a hundred files on the quick path
+            else:
+                with open(entry.path, "rb") as file:  # noqa: PTH123
+                    content = file.read()
+            executable = entry.stat(follow_symlinks=False).st_mode & 0o111
+            digest.update(os.fsencode(f"{path}\0{executable}\0{len(content)}\0"))
+            digest.update(content)
+    except OSError as error:
+        lost = Path(error.filename or folder)
+        raise MachineError(
+            f"{lost}, of which an image is to be built, cannot be read: {error.strerror}",
+            f"Look at it (ls -l {lost.parent}); if it was only being edited, repeat.",
+        ) from error
     return digest.hexdigest()
 
 
@@ -251,10 +259,19 @@ class _Record:
 
     def change(self, entries: Mapping[str, dict[str, Any]]) -> None:
         self._entries.update(entries)
-        self._path.parent.mkdir(exist_ok=True)
         partial = self._path.with_suffix(".new")
-        partial.write_text(json.dumps(self._entries, indent=1))
-        partial.replace(self._path)
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps(self._entries, indent=1))
+            partial.replace(self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            folder = self._path.parent
+            raise MachineError(
+                f"the lab cannot write {self._path}: {error.strerror}",
+                f"Make room there (df -h {folder}), or take it over (sudo chown -R $USER {folder}); then repeat.",
+            ) from error
 
 
 # ---- their size, their end ----------------------------------------------------------------------------------

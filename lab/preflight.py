@@ -135,7 +135,7 @@ def subnets(machine: Machine) -> Finding:
             if network.labels.get("com.docker.compose.project") == project:
                 continue
             for subnet in network.subnets:
-                theirs = ipaddress.ip_network(subnet)
+                theirs = ipaddress.ip_network(subnet, strict=False)  # it may be told as the gateway's address
                 if ours.version == theirs.version and ours.overlaps(theirs):
                     setting = f", or set LAB_{name.upper()} in .env" if name in ("lan", "far") else ""
                     return Finding(

@@ -46,7 +46,9 @@ class Spinner:
 
     def __init__(self) -> None:
         from rich.console import Console
+        from rich.text import Text
 
+        self._text = Text.assemble  # square brackets and colons in what is told are no markup
         self._console = Console(stderr=True, highlight=False)
         self._status = self._console.status("")
         self._current = ""
@@ -55,14 +57,12 @@ class Spinner:
     def step(self, text: str) -> None:
         self._finish()
         self._current, self._since = text, time.monotonic()
-        self._status.update(text)
+        self._status.update(self._text(text))
         self._status.start()
 
     def detail(self, text: str) -> None:
-        from rich.markup import escape
-
         room = max(10, self._console.width - len(self._current) - 8)
-        self._status.update(f"{escape(self._current)} [dim]{escape(text[:room])}[/dim]")
+        self._status.update(self._text(f"{self._current} ", (text[:room], "dim")))
 
     def close(self) -> None:
         self._finish()
@@ -70,7 +70,8 @@ class Spinner:
 
     def _finish(self) -> None:
         if self._current:
-            self._console.print(f"[green]✓[/green] {self._current} [dim]{time.monotonic() - self._since:.1f} s[/dim]")
+            took = f"{time.monotonic() - self._since:.1f} s"
+            self._console.print(self._text(("✓", "green"), f" {self._current} ", (took, "dim")))
         self._current = ""
 
 

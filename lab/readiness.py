@@ -113,7 +113,7 @@ class Readiness:
 
     def _look(self, container: Container) -> None:
         """Until its check succeeds, or nobody waits for that any more."""
-        if not self._announces(container):
+        if not self._announces(container) and not self._over:
             self._ask_until_it_succeeds(container)
         if not self._over:
             self._say(container)
@@ -159,9 +159,14 @@ class Readiness:
             self._news.wait_for(lambda: self._over or self._told[container] != before, seconds)
 
     def _ask(self, container: Container, command: Sequence[str], seconds: float) -> str | None:
-        """None when the check succeeds, else what it says. Raises HostError when the host has ended."""
+        """None when the check succeeds, or nobody waits for that any more; else what it says.
+
+        Raises HostError when the host has ended.
+        """
         try:
             with self._probing:
+                if self._over:
+                    return None
                 done = self._probe(container, command, seconds)
         except CommandTimeout:
             return f"no answer within {seconds:g} s"

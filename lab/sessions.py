@@ -28,6 +28,7 @@ class Sessions:
         self._open: dict[tuple[str, str | None], Session] = {}
         self._sniffers: dict[str, _Sniffer] = {}
         self._opening: dict[tuple[str, str | None], threading.Lock] = {}
+        self._sniffing: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
 
     def open(self, container: str, user: str | None = None, name: str = "") -> Session:
@@ -54,39 +55,45 @@ class Sessions:
 
     def sniffer(self, container: str, project: str, name: str) -> Session:
         """A session, as root with NET_RAW, in a container of our own that shares this one's network."""
-        started = self._engine.started_at(container)
-        with self._lock:
+        with self._lock_of_sniffer(container):  # as for sessions: one at a time for a host
+            started = self._engine.started_at(container)
             known = self._sniffers.get(container)
-        if known is not None:
-            if known.host_started == started:
-                return self.open(known.id, "root", name)
-            self.forget(container)  # its host was restarted, and took the network they shared away
-        sniffer = self._engine.create(
-            TemporaryContainer(
-                SNIFFER_IMAGE,
-                project,
-                ["sleep", "infinity"],
-                network_of=container,
-                user="root",
-                cap_add=["NET_RAW", "SETUID", "SETGID", "KILL"],  # tcpdump gives root up, and must still be ended
-            )
-        )
-        with self._lock:
-            self._sniffers[container] = _Sniffer(sniffer, started)
-        return self.open(sniffer, "root", name)
+            if known is not None and known.host_started != started:
+                self.forget(container)  # its host was restarted, and took the network they shared away
+                known = None
+            if known is None:
+                wanted = TemporaryContainer(
+                    SNIFFER_IMAGE,
+                    project,
+                    ["sleep", "infinity"],
+                    network_of=container,
+                    user="root",
+                    cap_add=["NET_RAW", "SETUID", "SETGID", "KILL"],  # tcpdump gives root up, and must still be ended
+                )
+                known = _Sniffer(self._engine.create(wanted), started)
+                with self._lock:
+                    self._sniffers[container] = known
+            return self.open(known.id, "root", name)
 
     def forget(self, container: str) -> None:
-        """End what is open into a container that is going away."""
-        with self._lock:
-            gone = [key for key in self._open if key[0] == container]
-            sessions = [self._open.pop(key) for key in gone]
-            sniffer = self._sniffers.pop(container, None)
-        for session in sessions:
-            session.close()
-        if sniffer is not None:
-            self.forget(sniffer.id)
-            self._engine.remove(sniffer.id)
+        """End what is open into a container that is going away; a sniffer that is just being made, too."""
+        with self._lock_of_sniffer(container):
+            with self._lock:
+                gone = [key for key in self._open if key[0] == container]
+                sessions = [self._open.pop(key) for key in gone]
+                sniffer = self._sniffers.pop(container, None)
+            for session in sessions:
+                session.close()
+            if sniffer is not None:
+                self.forget(sniffer.id)
+                self._engine.remove(sniffer.id)
 
     def close(self) -> None:
-        for container in {key[0] for key in self._open} | set(self._sniffers):
+        with self._lock:
+            containers = {key[0] for key in self._open} | set(self._sniffing)
+        for container in containers:
             self.forget(container)
+
+    def _lock_of_sniffer(self, container: str) -> threading.RLock:
+        with self._lock:
+            return self._sniffing.setdefault(container, threading.RLock())

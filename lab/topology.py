@@ -82,12 +82,15 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
             name: str(ipaddress.ip_network(fill_in(entry["ipam"]["config"][0]["subnet"], variables)))
             for name, entry in document["networks"].items()
         }
+        volumes = document.get("volumes") or {}
+        if not isinstance(volumes, dict):
+            raise ValueError(f"volumes is {volumes!r}, not a mapping")
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UsageError(
             f"{path} is not a lab's Compose file: {' '.join(str(error).split())}",
             "git diff compose.yaml shows what changed; every network needs ipam.config with a subnet.",
         ) from error
-    return Topology(services, subnets, tuple(document.get("volumes") or ()))
+    return Topology(services, subnets, tuple(volumes))
 
 
 def fill_in(text: object, variables: Mapping[str, str]) -> str:
@@ -105,8 +108,8 @@ def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str], 
     return Service(
         name=name,
         image=fill_in(entry["image"], variables),
-        role=labels.get("lab.role", ""),
-        attempt=labels.get("lab.try", ""),
+        role=_label(labels, "lab.role"),
+        attempt=_label(labels, "lab.try"),
         addresses={
             network: fill_in(detail["ipv4_address"], variables) if detail and "ipv4_address" in detail else None
             for network, detail in networks.items()
@@ -115,3 +118,9 @@ def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str], 
         profiles=tuple(entry.get("profiles") or ()),
         replicas=None if replicas is None else int(fill_in(replicas, variables)),
     )
+
+
+def _label(labels: Mapping[str, Any], name: str) -> str:
+    """As text, whatever YAML takes it for; a label without a value is empty."""
+    value = labels.get(name)
+    return "" if value is None else str(value)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lab.lab import HostStatus
 
@@ -31,12 +31,12 @@ def print_hosts(hosts: Sequence[HostStatus], memory: Mapping[str, int | None] | 
         table.add_column("memory", justify="right", no_wrap=True)
     table.add_column("try", overflow="fold")
     for host in hosts:
-        colour = COLOURS.get(host.state, "red")
-        row = [host.name, host.role, _addresses(host.addresses), f"[{colour}]{host.state}[/{colour}]"]
+        row = [Text(word) for word in (host.name, host.role, _addresses(host.addresses))]
+        row.append(Text(host.state, COLOURS.get(host.state, "red")))
         if memory is not None:
             used = memory.get(host.name)
-            row.append("" if used is None else f"{used / 2**20:.1f} MiB")
-        table.add_row(*row, escape(host.attempt))
+            row.append(Text("" if used is None else f"{used / 2**20:.1f} MiB"))
+        table.add_row(*row, Text(host.attempt))
     console = Output(highlight=False)
     if not console.is_terminal:
         console = Output(highlight=False, width=200)

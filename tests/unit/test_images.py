@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab import images, topology
+from lab.errors import MachineError
 from lab.images import DEBIAN, Layer
 from lab.settings import Settings
 from tests.unit.fake_store import FakeStore, Told
@@ -175,6 +178,52 @@ def test_known_ids_are_not_asked_for_again(built: FakeStore, project: Settings) 
 def test_dockerfiles_that_name_each_other_end_all_the_same(project: Settings) -> None:
     write(project.root, "services/base/Dockerfile", "FROM datagram-lab/peer\n")
     assert sorted(stale(FakeStore(), project)) == sorted(ALL)
+
+
+def test_a_record_that_cannot_be_written_is_told_and_the_one_of_before_stays(
+    built: FakeStore, project: Settings
+) -> None:
+    record = project.state / "images.json"
+    before = record.read_text()
+    (project.state / "images.new").symlink_to("/dev/full")
+    with pytest.raises(MachineError) as caught:
+        begin(built, project)
+    assert caught.value.cause == f"the lab cannot write {record}: No space left on device"
+    assert caught.value.remedy == (
+        f"Make room there (df -h {project.state}), or take it over (sudo chown -R $USER {project.state}); then repeat."
+    )
+    assert record.read_text() == before
+    assert not (project.state / "images.new").is_symlink(), "what could not be written whole has been left"
+
+
+def test_a_file_that_stands_where_the_record_belongs_is_told(project: Settings) -> None:
+    project.state.write_text("")
+    with pytest.raises(MachineError, match=r"the lab cannot write \S+/.lab/images.json: File exists"):
+        begin(FakeStore(), project)
+
+
+def test_a_file_that_vanishes_or_cannot_be_read_is_told(project: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = images._files
+
+    def vanishing(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        for path, entry in listed(folder, prefix):
+            if path == "peer.c":
+                Path(entry.path).unlink(missing_ok=True)
+            yield path, entry
+
+    monkeypatch.setattr(images, "_files", vanishing)
+    with pytest.raises(MachineError) as caught:
+        stale(FakeStore(), project)
+    lost = project.root / "services/peer/peer.c"
+    assert caught.value.cause == f"{lost}, of which an image is to be built, cannot be read: No such file or directory"
+    assert caught.value.remedy == f"Look at it (ls -l {lost.parent}); if it was only being edited, repeat."
+
+
+def test_names_and_words_in_another_encoding_are_read_all_the_same(built: FakeStore, project: Settings) -> None:
+    with open(os.fsencode(project.root) + b"/services/peer/caf\xe9", "wb") as file:  # noqa: PTH123 - not UTF-8
+        file.write(b"")
+    (project.root / "services/client/Dockerfile").write_bytes(b"# caf\xe9\nFROM datagram-lab/toolchain\n")
+    assert stale(built, project) == ["datagram-lab/client", "datagram-lab/peer"]
 
 
 # ---- their size, their end

@@ -49,6 +49,11 @@ def test_an_ipv6_network_is_no_clash(machine: Make) -> None:
     assert preflight.subnets(machine(FakeEngine(network_records=[other]))).level == "ok"
 
 
+def test_a_subnet_that_the_engine_tells_with_an_address_in_it_is_read(machine: Make) -> None:
+    other = NetworkRecord("n1", "old", ("172.20.0.1/16",))
+    assert preflight.subnets(machine(FakeEngine(network_records=[other]))).level == "ok"
+
+
 @pytest.mark.parametrize("name", ["small_router_1", "small-router-1", "small-peer-1"])
 def test_a_name_that_somebody_else_has_is_told(machine: Make, name: str) -> None:
     engine = FakeEngine(records=[container(name, project="")])

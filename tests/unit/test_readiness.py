@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -7,9 +8,10 @@ import pytest
 from lab import readiness as readiness_module
 from lab.engine import PROJECT_LABEL, Container, Event
 from lab.errors import HostError
+from lab.logs import LogReader
 from lab.processes import Completed
 from lab.readiness import ANNOUNCES_LABEL, Probe, Readiness, Say
-from tests.unit.fake_engine import FakeEngine, container
+from tests.unit.fake_engine import FakeEngine, FakeStream, container
 
 
 def answers(*exits: int) -> Callable[[Container, Sequence[str], float], Completed]:
@@ -151,18 +153,73 @@ def test_a_host_that_cannot_announce_is_asked_at_once() -> None:
     assert time.monotonic() - began < readiness_module.SILENCE
 
 
-def test_the_end_of_the_block_ends_the_listening() -> None:
+def questions(engine: FakeEngine) -> list[str]:
+    """The ids of the hosts whose check the engine is asked for from now on."""
+    asked: list[str] = []
+    check = engine.health_command
+
+    def noted(container: str) -> Sequence[str]:
+        asked.append(container)
+        return check(container)
+
+    engine.health_command = noted  # type: ignore[method-assign]
+    return asked
+
+
+def never_asked(one: Container, command: Sequence[str], seconds: float) -> Completed:
+    raise AssertionError("asked, though nobody waits for it any more")
+
+
+def look(readiness: Readiness, container: Container) -> None:
+    """What becomes of the look after a host; an error in it would else be lost."""
+    readiness._looks[container.id].result(5)
+
+
+def test_the_end_of_the_block_ends_the_listening_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = threading.Event()
+    expect = LogReader.expect
+
+    def watched(self: LogReader, pattern: str, timeout: float, host: str) -> re.Match[str]:
+        listening.set()
+        return expect(self, pattern, timeout, host)
+
+    monkeypatch.setattr(LogReader, "expect", watched)
+    monkeypatch.setattr(readiness_module, "SILENCE", 10.0)
     engine, router = announcer(b"ready\n")
-    opened = threading.Event()
-    logs = engine.logs
-
-    def watched(*words: object, **options: object) -> object:
-        opened.set()
-        return logs(*words, **options)  # type: ignore[arg-type]
-
-    engine.logs = watched  # type: ignore[assignment, method-assign]
+    questioned = questions(engine)
     started = time.monotonic()
-    with Readiness(engine, answers(), 3600, project="small"):
+    with Readiness(engine, never_asked, 3600, project="small") as readiness:
         engine.event_streams[0].put(Event(router.id, "start", router.labels))
-        assert opened.wait(5)
-    assert time.monotonic() - started < readiness_module.SILENCE
+        assert listening.wait(5)
+    assert time.monotonic() - started < 5
+    look(readiness, router)
+    assert questioned == []
+
+
+def test_a_probe_whose_turn_comes_after_the_end_of_the_block_is_left_out() -> None:
+    queued, left = threading.Event(), threading.Event()
+
+    class Queue:
+        """Lets nobody through before the block has been left."""
+
+        def __enter__(self) -> None:
+            queued.set()
+            assert left.wait(5)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    class Events(FakeStream[Event]):
+        """Closed when the block is left."""
+
+        def close(self) -> None:
+            left.set()
+            super().close()
+
+    router, events = container("router"), Events(endless=True)
+    engine = FakeEngine([router])
+    engine.events = lambda: events  # type: ignore[method-assign]
+    with Readiness(engine, never_asked, 3600, project="small") as readiness:
+        readiness._probing = Queue()  # type: ignore[assignment]
+        events.put(Event(router.id, "start", router.labels))
+        assert queued.wait(5)
+    look(readiness, router)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
+from lab.engine import TemporaryContainer
 from lab.hostexec import Transport
 from lab.sessions import Sessions
 from tests.unit.fake_engine import FakeEngine
@@ -45,3 +46,66 @@ def test_sessions_of_two_hosts_open_side_by_side() -> None:
     sessions.close()
     assert not first.alive
     assert not second.alive
+
+
+class SnifferEngine(FakeEngine):
+    """Makes a container only when `ready` says so."""
+
+    def __init__(self, ready: Callable[[], object]) -> None:
+        super().__init__()
+        self._ready = ready
+
+    def create(self, wanted: TemporaryContainer) -> str:
+        self._ready()
+        return super().create(wanted)
+
+    def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
+        return FakeHost()
+
+
+def test_two_threads_share_the_sniffer_that_the_first_makes() -> None:
+    both = threading.Barrier(2)
+
+    def ready() -> None:  # when both are at it, or when it is clear that one waits for the other
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+
+    engine = SnifferEngine(ready)
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: sessions.sniffer("one", "small", "router"), range(2))
+    assert first is second
+    assert len(engine.records) == 1
+    sessions.close()
+    assert engine.records == []
+
+
+def test_a_sniffer_that_is_being_made_is_ended_by_close_too() -> None:
+    making, go = threading.Event(), threading.Event()
+
+    def ready() -> None:
+        making.set()
+        assert go.wait(5)
+
+    engine = SnifferEngine(ready)
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.submit(sessions.sniffer, "one", "small", "router")
+        assert making.wait(5)
+        closed = pool.submit(sessions.close)
+        wait([closed], timeout=0.2)  # as far as it gets
+        go.set()
+        closed.result(5)
+    assert not made.result(5).alive
+    assert engine.records == []
+
+
+def test_a_host_that_was_restarted_gets_another_sniffer() -> None:
+    engine = SnifferEngine(lambda: None)
+    sessions = Sessions(engine)
+    first = sessions.sniffer("one", "small", "router")
+    engine.started_at = lambda container: "later"  # type: ignore[method-assign]
+    second = sessions.sniffer("one", "small", "router")
+    assert (first.alive, second.alive) == (False, True)
+    assert len(engine.records) == 1
+    sessions.close()

@@ -55,6 +55,17 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert fill_in("${X:-d}", {"X": ""}) == "d"
 
 
+@pytest.mark.parametrize(
+    ("labels", "role", "attempt"),
+    [("{lab.role: 404, lab.try: 1.5}", "404", "1.5"), ("{lab.role: , lab.try: }", "", ""), ("", "", "")],
+)
+def test_labels_are_text_whatever_yaml_takes_them_for(tmp_path: Path, labels: str, role: str, attempt: str) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text(SMALL.replace("{lab.role: router, lab.try: ping it}", labels))
+    router = read(path, {}).services["router"]
+    assert (router.role, router.attempt) == (role, attempt)
+
+
 def test_a_shared_layer_is_no_host(compose_file: Path) -> None:
     assert [service.name for service in read(compose_file, {}).hosts] == ["router", "peer"]
 

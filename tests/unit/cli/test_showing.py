@@ -13,6 +13,7 @@ from lab.lab import Lab
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import ScriptedEngine, finding
 from tests.unit.fake_engine import FakeStream
+from tests.unit.test_topology import SMALL
 
 
 def test_status_shows_every_host_of_a_lab_that_is_down(run: Run) -> None:
@@ -28,6 +29,19 @@ def test_status_is_0_when_all_are_healthy(run: Run, lab: Lab) -> None:
     assert ran.exit == 0
     assert ran.out.count("healthy") == 3
     assert "\x1b" not in ran.out
+
+
+@pytest.mark.parametrize("text", ["[/y]", "[red]no[/red]", "a\\", "fd00:a:b::1"])
+def test_a_role_and_a_line_to_try_are_shown_as_they_are(run: Run, lab: Lab, text: str) -> None:
+    compose = lab.settings.root / "compose.yaml"
+    compose.write_text(SMALL.replace("lab.role: router, lab.try: ping it", f"lab.role: '{text}', lab.try: '{text}'"))
+    assert ["router", text, "10.0.0.1", "down", text] in [line.split() for line in run("status").out.splitlines()]
+
+
+def test_labels_that_yaml_takes_for_a_number_or_for_nothing_are_shown(run: Run, lab: Lab) -> None:
+    compose = lab.settings.root / "compose.yaml"
+    compose.write_text(SMALL.replace("lab.role: router, lab.try: ping it", "lab.role: 404, lab.try: "))
+    assert ["router", "404", "10.0.0.1", "down"] in [line.split() for line in run("status").out.splitlines()]
 
 
 @pytest.mark.parametrize("state", ["paused", "exited"])
