@@ -73,10 +73,21 @@ have_compose() {
     return 1
 }
 
+# LAB_BASE of .env, without quotes and comment, as lab/settings.py reads it; of several the last one counts.
+base_in_env_file() {
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?LAB_BASE[[:space:]]*=[[:space:]]*//; t value
+        d
+        :value
+        s/^\"([^\"]*)\".*/\1/p; t
+        s/^'([^']*)'.*/\1/p; t
+        s/[[:space:]].*//; p" .env 2>/dev/null | tail -n 1
+}
+
 # Without a registry the base image is built here. Not needed when it is there, or is to come from elsewhere.
 want_builder() {
-    case ${LAB_BASE:-auto} in auto | build) ;; *) return 1 ;; esac
     if have mmdebstrap || have debootstrap; then return 1; fi
+    base=${LAB_BASE-$(base_in_env_file)}
+    case ${base:-auto} in auto | build) ;; *) return 1 ;; esac
     [ "$(ask /images/datagram-lab/debian:bookworm/json)" != 200 ]
 }
 

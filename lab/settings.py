@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,11 @@ from lab.errors import UsageError
 LARGEST_PEERS = 120
 """The scalable peers draw their addresses from the upper half of `lan`, which offers 126."""
 
-_ENV_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
+_ENV_LINE = re.compile(
+    r"\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*"
+    r"(?:(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\")\s*(?:#.*)?|(?P<bare>(?:[^'\"\s].*?)?)(?:\s+#.*)?\s*)"
+)
+"""A value ends at its closing quote or, without quotes, before a `#` that follows a space."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Settings:
     def peers(self) -> int:
         """How many scalable peers there are beside the article's two."""
         text = self.variables.get("LAB_PEERS") or "1"
-        if not text.isdecimal() or int(text) > LARGEST_PEERS:
+        if not re.fullmatch("[0-9]{1,3}", text) or int(text) > LARGEST_PEERS:
             raise UsageError(
-                f"LAB_PEERS is {text!r}",
+                f"LAB_PEERS is {reprlib.repr(text)}",
                 f"Set it to a whole number from 0 to {LARGEST_PEERS}, in {self.root / '.env'}.",
             )
         return int(text)
@@ -73,7 +78,7 @@ class Settings:
 
 def load(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
     """The settings of the project around `start` (the working directory), or of the checkout that `lab` runs from."""
-    root = find_root(environment, start or Path.cwd())
+    root = find_root(environment, start)
     settings = Settings(root, {**read_env_file(root / ".env"), **environment})
     # What makes no sense is told here, before Compose or the topology stumble over it.
     _ = settings.project, settings.peers
@@ -95,36 +100,56 @@ def has_hosts(text: str) -> bool:
     return 0 < first < 224 and first != 127
 
 
-def find_root(environment: Mapping[str, str], start: Path) -> Path:
-    if named := environment.get("LAB_DIR"):
-        candidates = [Path(named)]
-    else:
-        candidates = [start, *start.parents, Path(__file__).resolve().parent.parent]
-    for folder in candidates:
-        if (folder / "compose.yaml").is_file() and (folder / "services").is_dir():
-            return folder.resolve()
+def find_root(environment: Mapping[str, str], start: Path | None = None) -> Path:
+    named = environment.get("LAB_DIR")
+    try:
+        if named:
+            candidates = [Path(named)]
+        else:
+            start = start or Path.cwd()
+            candidates = [start, *start.parents, Path(__file__).resolve().parent.parent]
+        for folder in candidates:
+            if is_lab(folder):
+                return folder.resolve()
+    except OSError as error:
+        shown = named if not named or len(named) <= 255 else f"{named[:60]}…"
+        place = f"LAB_DIR ({shown})" if named else "the working directory"
+        raise UsageError(
+            f"{place} cannot be looked into: {error.strerror}",
+            "Change to the project's folder, or name it in LAB_DIR.",
+        ) from error
     raise UsageError(
         f"no lab in {candidates[0]} nor above it (looked for compose.yaml beside services/)",
         "Change to the project's folder, or name it in LAB_DIR.",
     )
 
 
-def read_env_file(path: Path) -> dict[str, str]:
-    """The assignments of a Compose `.env` file: `NAME=value`, `#` comments, optional quotes."""
-    if not path.is_file():
-        return {}
+def is_lab(folder: Path) -> bool:
+    """Whether it is a lab's folder; OSError where that cannot be seen."""
     try:
-        lines = path.read_text().splitlines()
+        (folder / "compose.yaml").stat()  # is_file() keeps some errors to itself, from Python 3.14 on all of them
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return (folder / "compose.yaml").is_file() and (folder / "services").is_dir()
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The assignments of a Compose `.env` file: `NAME=value`, `#` comments, optional quotes.
+
+    Backslashes and `${…}`, which Compose replaces in some values, are of no use in the lab's settings and stay.
+    """
+    try:
+        if not path.is_file():
+            return {}
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "Mend it: git diff .env, ls -l .env.") from error
     values = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = _ENV_LINE.match(line)
+        match = _ENV_LINE.fullmatch(line)
         if not match:
             raise UsageError(f"{path}:{number}: expected NAME=value, found {line!r}", "Mend the line, or remove it.")
-        name, value = match.groups()
-        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-        values[name] = value[1:-1] if quoted else value
+        values[match["name"]] = match["single"] or match["double"] or match["bare"] or ""
     return values

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
-import os
 import sys
 from typing import Any
 
 import click
 
+from lab.cli.streams import let_full_streams_go, open_closed_streams
 from lab.errors import LabError
 
 COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "replay", "doctor", "completion")
@@ -39,6 +40,12 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)  # prints help, if that is asked for
+        except BrokenPipeError as gone:
+            raise click.exceptions.Exit(141) from gone
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -60,9 +67,7 @@ class LazyGroup(click.Group):
                     "\nlab: interrupted; lab up goes on where it stopped, lab down takes everything away", err=True
                 )
             raise click.exceptions.Exit(130) from interrupt
-        except BrokenPipeError as gone:
-            # What is still buffered can go nowhere; the interpreter must not complain of it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError as gone:  # and of this an exit code of its own
             raise click.exceptions.Exit(141) from gone
 
 
@@ -73,19 +78,47 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of `lab`: no error of the lab's own ends in a traceback."""
+    """Entry point of `lab`: no error of the lab's own, and none of the system's, ends in a traceback."""
+    open_closed_streams()
+    try:
+        status = run()
+    except BrokenPipeError:  # of standard error
+        status = 141
+    except OSError as error:
+        status = 3
+        with contextlib.suppress(OSError):
+            tell_of_system(error)
+    let_full_streams_go()
+    sys.exit(status)
+
+
+def run() -> int:
+    """The exit code of what was typed; OSError for what no part of the lab has explained."""
     try:
         status = cli.main(prog_name="lab", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.Abort:  # Ctrl-C before the command had begun
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except LabError as error:
-        click.echo(f"lab: {error.cause}", err=True)
-        if error.remedy:
-            click.echo(f"     {error.remedy}", err=True)
-        sys.exit(error.exit_code)
+        tell(error.cause, error.remedy)
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def tell(cause: str, remedy: str) -> None:
+    click.echo(f"lab: {cause}", err=True)
+    if remedy:
+        click.echo(f"     {remedy}", err=True)
+
+
+def tell_of_system(error: OSError) -> None:
+    reason = error.strerror or str(error)
+    if full := let_full_streams_go():
+        tell(f"{full[0]} cannot be written: {reason}", "Make room there, or send it elsewhere; then repeat.")
+    else:
+        place = f"{error.filename}: " if error.filename else ""
+        tell(f"{place}{reason}", "Look where the output goes, and at the machine (lab doctor); then repeat.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from typing import Any
 
 import click
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+YEAR = 365 * 86400.0
+"""In seconds; what waits can count some centuries, and no more."""
 
 
 class HostName(click.ParamType[str]):
@@ -37,10 +40,13 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", value)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m)", value)
         if not match:
-            self.fail(f"{value!r} is no duration; write 500ms, 5s or 2m", param, ctx)
-        return float(match[1]) * UNITS[match[2]]
+            self.fail(f"{reprlib.repr(value)} is no duration; write 500ms, 5s or 2m", param, ctx)
+        seconds = float(match[1]) * UNITS[match[2]]
+        if seconds > YEAR:
+            self.fail(f"{reprlib.repr(value)} is longer than a year; leave the option out for no limit", param, ctx)
+        return seconds
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")

@@ -86,7 +86,7 @@ def _copy_input(process: Process) -> None:
     except (CommandError, HostError):
         return  # it ended without reading all of it
     except OSError:
-        process.close_stdin()  # this process has no standard input
+        process.close_stdin()  # standard input cannot be read: it is open for writing only, say
 
 
 def _copy_output(process: Process, timeout: float | None) -> None:

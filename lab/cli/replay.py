@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 import time
 from typing import Any
 
@@ -65,15 +66,15 @@ def choose(transcripts: list[Transcript], which: tuple[str, ...]) -> list[Transc
     wanted: set[int] = set()
     numbers = {transcript.id: transcript.number for transcript in transcripts}
     for word in which:
-        span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
-        found = set(range(int(span[1]), int(span[2] or span[1]) + 1)) if span else {numbers.get(word, 0)}
-        if not found or not found <= set(numbers.values()):
+        span = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (numbers.get(word, 0),) * 2
+        if not 1 <= first <= last <= len(transcripts):
             raise click.BadParameter(
-                f"{word!r}: expected a number from 1 to {len(transcripts)}, a range such as 14-17, or a name; "
-                "lab replay --list shows them",
+                f"{reprlib.repr(word)}: expected a number from 1 to {len(transcripts)}, a range such as 14-17, "
+                "or a name; lab replay --list shows them",
                 param_hint="WHICH",
             )
-        wanted |= found
+        wanted |= set(range(first, last + 1))
     return [transcript for transcript in transcripts if not wanted or transcript.number in wanted]
 
 

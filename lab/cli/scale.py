@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
+
 import click
 
 from lab import progress
@@ -17,8 +20,8 @@ def command(wish: str) -> None:
     The article's own two peers (peer69, peer73) are not counted. The next lab up goes back to LAB_PEERS.
     """
     service, _, number = wish.partition("=")
-    if not number.isdecimal():
-        raise UsageError(f"{wish!r} is no SERVICE=NUMBER", "Such as: lab scale peer=4")
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise UsageError(f"{reprlib.repr(wish)} is no SERVICE=NUMBER", "Such as: lab scale peer=4")
     telling = progress.for_standard_error()
     with open_lab() as lab:
         try:

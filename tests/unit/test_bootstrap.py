@@ -234,14 +234,52 @@ def test_the_builder_is_not_missed_where_the_base_image_is(machine: Machine, eng
     assert engine.asked[-1] == b"/images/datagram-lab/debian:bookworm/json"
 
 
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("base", ["pull", "ours/debian:12"])
-def test_the_builder_is_not_missed_where_the_base_comes_from_elsewhere(machine: Machine, base: str) -> None:
+def asks_for_the_base_image(machine: Machine, engine: Engine) -> bool:
+    """Whether it wants a builder, which is missing, unless the engine has the image."""
     machine.complete()
     (machine.bin / "mmdebstrap").unlink()
+    done = machine.run("machine")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return b"/images/datagram-lab/debian:bookworm/json" in engine.asked
+
+
+@pytest.mark.parametrize(
+    ("base", "wanted"), [("auto", True), ("build", True), ("", True), ("pull", False), ("ours/debian:12", False)]
+)
+def test_the_builder_is_not_missed_where_the_base_comes_from_elsewhere(
+    machine: Machine, engine: Engine, base: str, wanted: bool
+) -> None:
     machine.environment["LAB_BASE"] = base
-    machine.environment["LAB_INSTALL"] = "0"
-    assert machine.run("machine").returncode == 0
+    assert asks_for_the_base_image(machine, engine) == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("LAB_BASE=pull", False),
+        ("LAB_BASE=ours/debian:12  # mirrored", False),
+        ("export LAB_BASE = 'pull' # quoted", False),
+        ('LAB_BASE="pull"', False),
+        ("LAB_BASE=auto\n  LAB_BASE=pull", False),
+        ("LAB_BASE=build # from packages", True),
+        ('LAB_BASE="auto"# the default', True),
+        ("LAB_BASE=", True),
+        ("# LAB_BASE=pull\nMY_LAB_BASE=pull\nLAB_BASES=pull", True),
+        ("LAB_BASE=pull\nLAB_BASE=auto", True),
+    ],
+)
+def test_where_the_base_comes_from_may_stand_in_the_env_file(
+    machine: Machine, engine: Engine, line: str, wanted: bool
+) -> None:
+    (machine.project / ".env").write_text(f"LAB_PEERS=1\n{line}\n")
+    assert asks_for_the_base_image(machine, engine) == wanted
+
+
+@pytest.mark.parametrize(("base", "wanted"), [("auto", True), ("", True), ("pull", False)])
+def test_the_environment_wins_over_the_env_file(machine: Machine, engine: Engine, base: str, wanted: bool) -> None:
+    (machine.project / ".env").write_text(f"LAB_BASE={'pull' if wanted else 'auto'}\n")
+    machine.environment["LAB_BASE"] = base
+    assert asks_for_the_base_image(machine, engine) == wanted
 
 
 # ---- installing

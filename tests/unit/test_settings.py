@@ -25,6 +25,39 @@ def test_quotes_are_taken_off_a_value(project: Path) -> None:
     assert read_env_file(project / ".env")["LAB_PEERS"] == "3"
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=3   # three", "3"),
+        ("A=3\t# three", "3"),
+        ('A="build" # from packages', "build"),
+        ("A='build'# from packages", "build"),
+        ("A='a # b' # c", "a # b"),
+        ('A="it\'s" # c', "it's"),
+        ("A=a#b", "a#b"),
+        ("A=a b # c # d", "a b"),
+        ("A=#b", "#b"),
+        ("A= # b", "# b"),
+        ("A=it's", "it's"),
+        ("A=''", ""),
+        ("A=", ""),
+        ("export A = 3 # three", "3"),
+        ("\ufeffA=3", "3"),
+    ],
+)
+def test_a_value_ends_where_compose_ends_it(tmp_path: Path, line: str, value: str) -> None:
+    """As python-dotenv 0.21 reads it for docker-compose 1.29."""
+    (tmp_path / ".env").write_text(f"{line}\nB=2\n")
+    assert read_env_file(tmp_path / ".env") == {"A": value, "B": "2"}
+
+
+@pytest.mark.parametrize("line", ["A='3", 'A="3', "A='3'x", 'A="3" 4', "A='it\\'s'"])
+def test_a_value_whose_quotes_do_not_hold_it_is_told(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(line)
+    with pytest.raises(UsageError, match=r"\.env:1: expected NAME=value, found"):
+        read_env_file(tmp_path / ".env")
+
+
 def test_the_project_is_found_from_a_folder_below_it(project: Path) -> None:
     below = project / "services" / "deep"
     below.mkdir()
@@ -41,16 +74,40 @@ def test_a_lab_dir_without_a_lab_is_told(tmp_path: Path) -> None:
         find_root({"LAB_DIR": str(tmp_path)}, tmp_path)
 
 
+def test_a_working_directory_that_was_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="the working directory cannot be looked into: No such file or directory"):
+        load({})
+
+
+def test_with_lab_dir_the_working_directory_may_be_gone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load({"LAB_DIR": str(project)}).root == project.resolve()
+
+
+def test_of_a_lab_dir_that_is_too_long_not_all_is_told() -> None:
+    with pytest.raises(UsageError, match=r"LAB_DIR .* cannot be looked into: File name too long") as caught:
+        load({"LAB_DIR": "/" + "x" * 5000})
+    assert len(caught.value.cause) < 200
+
+
 def test_a_line_that_is_no_assignment_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("GOOD=1\nno equals sign\n")
     with pytest.raises(UsageError, match=r"\.env:2: expected NAME=value, found 'no equals sign'"):
         read_env_file(tmp_path / ".env")
 
 
-@pytest.mark.parametrize("text", ["-1", "many", "121", "1.5", " "])
+@pytest.mark.parametrize("text", ["-1", "many", "121", "1.5", " ", "٣", "²", "9" * 5000])
 def test_a_number_of_peers_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="LAB_PEERS is"):
+    with pytest.raises(UsageError, match="LAB_PEERS is") as caught:
         _ = Settings(Path("/nowhere"), {"LAB_PEERS": text}).peers
+    assert len(caught.value.cause) < 80
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,15 @@ def test_bad_words_for_scale_are_refused_with_an_example(run: Run, lab: Lab, wis
     assert calls(lab) == []
 
 
+@pytest.mark.parametrize("wish", ["peer=٣", "peer=²", f"peer={'9' * 5000}"])
+def test_digits_that_make_no_number_of_hosts_are_refused(run: Run, lab: Lab, wish: str) -> None:
+    ran = run("scale", wish)
+    assert ran.exit == 2
+    assert "is no SERVICE=NUMBER\n     Such as: lab scale peer=4\n" in ran.err
+    assert len(ran.err) < 100
+    assert calls(lab) == []
+
+
 @pytest.mark.parametrize(
     ("wish", "cause"),
     [

@@ -90,6 +90,26 @@ def test_a_duration_needs_a_number_and_a_unit(run: Run, engine: ScriptedEngine, 
     assert engine.hosts == []
 
 
+@pytest.mark.parametrize("text", ["٣s", "²s"])
+def test_a_durations_digits_are_those_of_ascii(run: Run, engine: ScriptedEngine, text: str) -> None:
+    assert f"{text!r} is no duration" in run("exec", f"--timeout={text}", "router", "true").err
+    assert engine.hosts == []
+
+
+@pytest.mark.parametrize("text", ["99999999999s", "31536001s", "525601m", f"{'9' * 5000}ms"])
+def test_a_duration_longer_than_a_year_is_refused(run: Run, engine: ScriptedEngine, text: str) -> None:
+    ran = run("exec", f"--timeout={text}", "router", "true")
+    assert ran.exit == 2
+    assert "is longer than a year" in ran.err
+    assert len(ran.err) < 300
+    assert engine.hosts == []
+
+
+@pytest.mark.parametrize("text", ["31536000s", "525600m", f"1.{'9' * 400}m"])
+def test_a_duration_of_a_year_is_not(run: Run, text: str) -> None:
+    assert run("exec", f"--timeout={text}", "router", "true").exit == 0
+
+
 def test_at_the_timeout_the_command_is_ended_with_124(run: Run, engine: ScriptedEngine) -> None:
     engine.script = never_ends
     ran = run("exec", "--timeout", "50ms", "router", "--", "nc", "-l", "4444")

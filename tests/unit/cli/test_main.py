@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
@@ -114,28 +116,149 @@ import sys
 from pathlib import Path
 import lab.lab
 from lab.cli import main
-from tests.unit.cli.small_lab import ScriptedEngine, open_small
+from tests.unit.cli.small_lab import ScriptedEngine, exits, open_small
 
-small = open_small(Path(sys.argv.pop(1)), ScriptedEngine(log_text=b"a line\\n" * 9))
+engine = ScriptedEngine(log_text=b"a line\\n" * 9, script=exits(0, b"out", b"err"))
+small = open_small(Path(sys.argv.pop(1)), engine)
 small.up()
 lab.lab.Lab = lambda **_: small
 main()
 """
 
 
-@pytest.mark.parametrize(
-    "words", [["status"], ["status", "--json"], ["logs", "router"], ["doctor"], ["completion", "bash"]]
-)
-def test_a_reader_who_has_left_is_no_error_to_be_told(tmp_path: Path, words: list[str]) -> None:
+def lab_process(
+    folder: Path,
+    redirect: str,
+    *words: str,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    unbuffered: str = "",
+) -> subprocess.CompletedProcess[bytes]:
+    """`lab` over a small lab in a process of its own, whose standard streams are redirected as a shell does."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-c", SCRIPT, str(folder), *words],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def left() -> Iterator[IO[bytes]]:
+    """A pipe that nobody reads any more."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path), *words],
-            cwd=PROJECT,
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            timeout=60,
-        )
+        yield pipe
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["status"], ["status", "--json"], ["logs", "router"], ["doctor"], ["completion", "bash"]]
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_left_is_no_error_to_be_told(
+    tmp_path: Path, left: IO[bytes], words: list[str], unbuffered: str
+) -> None:
+    done = lab_process(tmp_path, "", *words, stdout=left, unbuffered=unbuffered)
     assert done.stderr == b""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize("words", [["down"], ["stauts"], ["exec", "ruter", "true"], ["exec", "router", "true"]])
+def test_nor_is_a_reader_of_the_errors_who_has_left(tmp_path: Path, left: IO[bytes], words: list[str]) -> None:
+    done = lab_process(tmp_path, "", *words, stderr=left)
+    assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["status"],
+        ["status", "--json"],
+        ["logs", "router"],
+        ["doctor"],
+        ["exec", "router", "echo"],
+        ["replay", "--list"],
+        ["completion", "bash"],
+    ],
+)
+def test_output_that_cannot_be_written_is_told(tmp_path: Path, words: list[str]) -> None:
+    done = lab_process(tmp_path, ">/dev/full", *words)
+    assert done.stderr.decode() == (
+        "lab: standard output cannot be written: No space left on device\n"
+        "     Make room there, or send it elsewhere; then repeat.\n"
+    )
+    assert done.returncode == 3
+
+
+def test_output_that_python_does_not_hold_is_told_as_well(tmp_path: Path) -> None:
+    done = lab_process(tmp_path, ">/dev/full", "status", unbuffered="1")
+    assert done.stderr.startswith(b"lab: No space left on device\n")
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("words", [["down"], ["status"], ["stauts"], ["exec", "ruter", "true"]])
+def test_where_nothing_can_be_said_the_exit_code_tells(tmp_path: Path, words: list[str]) -> None:
+    assert lab_process(tmp_path, ">/dev/full 2>&1", *words).returncode == 3
+
+
+def test_what_the_system_refuses_is_told_with_its_place(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/some/file")
+
+    monkeypatch.setattr(lab, "status", refused)
+    ran = run("status")
+    assert (ran.exit, ran.out) == (3, "")
+    assert ran.err == (
+        "lab: /some/file: Permission denied\n"
+        "     Look where the output goes, and at the machine (lab doctor); then repeat.\n"
+    )
+
+
+def test_an_error_of_the_system_without_a_place_is_told(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("the engine speaks in tongues")
+
+    monkeypatch.setattr(lab, "status", refused)
+    ran = run("status")
+    assert (ran.exit, ran.out) == (3, "")
+    assert ran.err.startswith("lab: the engine speaks in tongues\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "exit"),
+    [(["up"], 0), (["scale", "peer=121"], 2), (["down"], 0), (["status"], 0), (["exec", "router", "true"], 0)],
+)
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_may_be_closed(tmp_path: Path, words: list[str], exit: int, redirect: str) -> None:
+    done = lab_process(tmp_path, redirect, *words)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == exit, done
+
+
+@pytest.mark.parametrize(
+    ("redirect", "out", "err"), [("<&-", b"out", b"err"), (">&-", b"", b"err"), ("2>&-", b"out", b"")]
+)
+def test_a_closed_stream_takes_no_other_along(tmp_path: Path, redirect: str, out: bytes, err: bytes) -> None:
+    done = lab_process(tmp_path, redirect, "exec", "router", "true")
+    assert (done.stdout, done.stderr) == (out, err)
+
+
+DOCKER = """#!/bin/sh
+seen=$(for number in 0 1 2; do readlink /proc/$$/fd/$number; done)
+echo "$seen" >"$SEEN"
+"""
+
+
+def test_what_lab_becomes_has_its_standard_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that it opens would otherwise be its standard output."""
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    assert lab_process(tmp_path, "<&- >&- 2>&-", "shell", "router").returncode == 0
+    assert (tmp_path / "seen").read_text() == "/dev/null\n" * 3
