@@ -6,6 +6,9 @@ the kernel hands it nothing that strangers send. At most --clients children live
 because an honest session is worth more than a stranger's. A child ends after --idle seconds of silence, but after
 --first seconds if its client has never spoken to it: whoever spoofs a source never sees the answer, so never learns
 the port, and what a flood takes is free again soon.
+
+A client that has heard its child's goodbye may say hello before the child is gone. So a child that leaves marks a byte
+that it shares with the parent, and only then says goodbye: the parent sends nobody to it any more.
 """
 
 from __future__ import annotations
@@ -18,60 +21,81 @@ import sys
 import time
 import traceback
 from argparse import Namespace
-from typing import NamedTuple, NoReturn
+from dataclasses import dataclass, field
+from mmap import mmap
+from typing import NoReturn
 
 from tally_client import check
-from tally_protocol import LARGEST, UNKNOWN, Answerer, Client, Log, Options, Session, listen, may_answer, plural
+from tally_protocol import (
+    LARGEST,
+    UNKNOWN,
+    Answerer,
+    Client,
+    Log,
+    Options,
+    Session,
+    listen,
+    may_answer,
+    plural,
+    signal_socket,
+)
 
 # What the parent handles itself, in turn with datagrams; in a child they mean what they mean to any process.
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
 
-class Child(NamedTuple):
-    pid: int
+@dataclass
+class Child:
+    """What the parent and the child itself know of it."""
+
+    client: Client
     port: int
+    hellos: int = 0
+    leaving: mmap = field(default_factory=lambda: mmap(-1, 1))  # anonymous, so it stays shared after the fork
 
 
 class Nursery:
-    """The children, at most so many."""
+    """The children, at most so many. One that is leaving counts until it is gone."""
 
     def __init__(self, listener: socket.socket, options: Namespace, log: Log) -> None:
-        self.children: dict[Client, Child] = {}
+        self.children: dict[int, Child] = {}  # by process id
         self.listener = listener
         self.options = options
         self.log = log
         # Nobody ever writes to this pipe. Children see its end of file when the parent is gone, however it went.
         self.lifeline, self.held_by_parent = os.pipe()
 
-    def port_for(self, client: Client) -> int | None:
-        """The port of the client's child, made now if there is none yet; None when there are too many."""
-        if child := self.children.get(client):
-            return child.port  # a hello that was repeated, because the answer was lost
+    def child_for(self, client: Client) -> Child | None:
+        """The client's child, made now if it has none, or none that stays; None when there are too many."""
+        for child in self.children.values():
+            if child.client == client and not child.leaving[0]:
+                return child  # a hello that was repeated, because the answer was lost
         if len(self.children) >= self.options.clients:
             self.log(client, f"refused, {len(self.children)} children live")
             return None
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.connect(client)  # gives the socket a free port and its only peer in one step
-                child = Child(self.fork(sock, client), sock.getsockname()[1])
+                child = Child(client, sock.getsockname()[1])
+                pid = self.fork(sock, child)
         except OSError as error:  # a broadcast address, no route; or no process, no descriptor left
             self.log(client, f"refused, no child for it: {error.strerror}")
             return None
-        self.children[client] = child
-        self.log(client, f"new, child {child.pid} on port {child.port}, {len(self.children)} of {self.options.clients}")
-        return child.port
+        self.children[pid] = child
+        self.log(client, f"new, child {pid} on port {child.port}, {len(self.children)} of {self.options.clients}")
+        return child
 
-    def fork(self, sock: socket.socket, client: Client) -> int:
+    def fork(self, sock: socket.socket, child: Child) -> int:
         # Signals wait meanwhile: a child that still had its parent's handlers would report its own as the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             if (pid := os.fork()) == 0:
-                self.live(sock, client)
+                self.live(sock, child)
             return pid
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def live(self, sock: socket.socket, client: Client) -> NoReturn:
+    def live(self, sock: socket.socket, child: Child) -> NoReturn:
         """The child's whole life."""
         code = 1
         try:
@@ -81,32 +105,34 @@ class Nursery:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(self.held_by_parent)
             self.listener.close()
-            serve(sock, client, self.lifeline, self.options, self.log)
+            serve(sock, child, self.lifeline, self.options, self.log)
             code = 0
         except Exception:
             traceback.print_exc()
         finally:
+            child.leaving[0] = True
             os._exit(code)  # never back into the parent's loop
 
     def reap(self) -> None:
-        for client, child in list(self.children.items()):
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
-                del self.children[client]
+        for pid, child in list(self.children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self.children[pid]
                 if status:
                     how = os.waitstatus_to_exitcode(status)
-                    self.log(client, f"child {pid} died ({how}) and its count with it")
+                    self.log(child.client, f"child {pid} died ({how}) and its count with it")
 
     def end(self) -> None:
-        for child in self.children.values():
-            os.kill(child.pid, signal.SIGKILL)
-        for child in self.children.values():
-            os.waitpid(child.pid, 0)
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self.children:
+            os.waitpid(pid, 0)
 
 
-def serve(sock: socket.socket, client: Client, lifeline: int, options: Namespace, log: Log) -> None:
+def serve(sock: socket.socket, child: Child, lifeline: int, options: Namespace, log: Log) -> None:
     """One client's session, until it is over, silent for too long, or the parent gone."""
-    session = Session(sock.getsockname()[1], options.lines)
+    client = child.client
+    session = Session(child.port, options.lines)
     answerer = Answerer(sock, log)
     patience, over = options.first, False
     while not over:
@@ -125,7 +151,9 @@ def serve(sock: socket.socket, client: Client, lifeline: int, options: Namespace
             continue
         if may_answer(data, client, options.port):
             answer, over = session.hear(data.strip())
-            answerer.answer(client, answer)
+            child.leaving[0] = over  # before the client can know
+            if answer:
+                answerer.answer(client, answer)
             patience = options.idle
     log(client, f"gone: {session}")
 
@@ -138,13 +166,7 @@ def main() -> int:
     if options.check:
         return check(options.port)
 
-    # Signals become bytes on a socket, which select can wait for together with datagrams.
-    signals, handler = socket.socketpair()
-    handler.setblocking(False)
-    signal.set_wakeup_fd(handler.fileno(), warn_on_full_buffer=False)
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: None)
-
+    signals = signal_socket(SIGNALS)
     listener = listen(options.port)
     options.port = listener.getsockname()[1]
     log = Log()
@@ -164,8 +186,10 @@ def main() -> int:
                 continue
             if data.strip() != b"hello":
                 answerer.refuse(client, UNKNOWN)
-            elif port := nursery.port_for(client):
-                answerer.answer(client, f"+port {port}")
+            elif child := nursery.child_for(client):
+                child.hellos += 1
+                if child.hellos <= options.lines:  # see Session.hear
+                    answerer.answer(client, f"+port {child.port}")
             else:
                 answerer.refuse(client, f"-busy, {plural(len(nursery.children), 'client')}, try later")
     finally:

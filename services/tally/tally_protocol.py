@@ -7,20 +7,26 @@ One datagram is one line of text; one answer is one line.
     any other text   +3 lines, 17 words          counted: so many in all since your hello
     an empty line    +3 lines, 17 words          not counted: tells whether the last line arrived
     bye              +bye, 3 lines, 17 words     forgotten
+    + or - first     none                        not counted: it looks like an answer; a space before it makes it text
                      -unknown, say hello first   never known, or forgotten meanwhile
                      -full, 1000 lines, say hello again
                      -busy, 8 clients, try later
 
 Every answer begins with + or -, and what begins so is never answered: like the QR bit of DNS, this keeps two servers
-from answering each other for ever when somebody spoofs one datagram.
+from answering each other for ever when somebody spoofs one datagram. A partner whose answers begin otherwise is
+answered for some time. But a session holds 1000 lines and answers 1000 questions (empty lines, repeated hellos), and
+one client is refused 20 times in a row at most, so that ends, too, be the partner quick or slow.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 import time
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NoReturn
 
 PORT = 4446
@@ -28,6 +34,9 @@ LARGEST = 65_535  # more than a UDP datagram over IPv4 can hold
 PERMANENT, TEMPORARY = 100, 111  # exit codes: no retry helps, a retry may help
 CHECK_SOURCE = "127.0.0.99"  # the health check speaks from here: served as any client, but not logged
 UNKNOWN = "-unknown, say hello first"
+QUESTIONS = (b"", b"hello")  # what changes no count
+REFUSALS_IN_A_ROW = 20
+REFUSED_KEPT = 1024  # clients
 
 Client = tuple[str, int]
 
@@ -35,21 +44,26 @@ Client = tuple[str, int]
 class Session:
     """What a server remembers of one client."""
 
-    __slots__ = ("last_heard", "lines", "most_lines", "port", "words")
+    __slots__ = ("last_heard", "lines", "most_lines", "port", "questions", "words")
 
     def __init__(self, port: int, most_lines: int) -> None:
         self.port = port
         self.most_lines = most_lines
         self.lines = 0
         self.words = 0
+        self.questions = 0
         self.last_heard = time.monotonic()
 
     def __str__(self) -> str:
         return f"{plural(self.lines, 'line')}, {plural(self.words, 'word')}"
 
-    def hear(self, text: bytes) -> tuple[str, bool]:
-        """Takes one request in; returns the answer, and whether the session is over with it."""
+    def hear(self, text: bytes) -> tuple[str | None, bool]:
+        """Takes one request in; returns the answer, if there is one, and whether the session is over with it."""
         self.last_heard = time.monotonic()
+        if text in QUESTIONS:
+            self.questions += 1
+            if self.questions > self.most_lines:  # no client asks so much; what answers us like this may go on for ever
+                return None, False
         if text == b"hello":  # a repeated one as well: the answer to the first may be lost
             return f"+port {self.port}", False
         if text == b"bye":
@@ -119,17 +133,31 @@ class Answerer:
         self.sock = sock
         self.log = log
         self.refusals = Rate(20)
+        self.refused: OrderedDict[Client, int] = OrderedDict()  # how often in a row, the one refused last at the end
 
     def answer(self, client: Client, text: str) -> None:
+        self.refused.pop(client, None)
+        self.send(client, text)
+
+    def refuse(self, client: Client, text: str) -> None:
+        """An answer that needs no session, so that anybody can ask for it: at most 20 a second, 20 in a row to one.
+
+        The rate alone would let a partner go on for ever that takes its time to answer the refusal.
+        """
+        in_a_row = self.refused.get(client, 0)
+        if in_a_row == REFUSALS_IN_A_ROW or not self.refusals.take():
+            return
+        self.refused[client] = in_a_row + 1
+        self.refused.move_to_end(client)
+        if len(self.refused) > REFUSED_KEPT:
+            self.refused.popitem(last=False)
+        self.send(client, text)
+
+    def send(self, client: Client, text: str) -> None:
         try:
             self.sock.sendto(text.encode() + b"\n", socket.MSG_DONTWAIT, client)
         except OSError as error:
             self.log(client, f"cannot be answered: {error.strerror}")
-
-    def refuse(self, client: Client, text: str) -> None:
-        """An answer that needs no session, so that anybody can ask for it: at most 20 a second."""
-        if self.refusals.take():
-            self.answer(client, text)
 
 
 class Options(argparse.ArgumentParser):
@@ -140,7 +168,7 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--port", type=int, default=PORT, help="UDP port; 0 takes any free one (%(default)s)")
         self.add_argument("--clients", type=int, default=clients, help="how many to remember (%(default)s)")
         self.add_argument("--idle", type=float, default=idle, help="seconds until a silent one goes (%(default)s)")
-        self.add_argument("--lines", type=int, default=1000, help="lines until a session is full (%(default)s)")
+        self.add_argument("--lines", type=int, default=1000, help="lines that a session holds (%(default)s)")
         self.add_argument("--check", action="store_true", help="ask the server on this host; exit 0 if it is well")
 
     def parse(self) -> argparse.Namespace:
@@ -166,6 +194,19 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         die(TEMPORARY, f"cannot bind UDP port {port}: {error.strerror}; end what holds it, or take another --port")
     return sock
+
+
+def signal_socket(numbers: Iterable[int]) -> socket.socket:
+    """These signals become bytes on a socket, which select can wait for together with datagrams.
+
+    A handler of Python's is not enough: for a signal just before the wait begins it would run only after the wait.
+    """
+    signals, handler = socket.socketpair()
+    handler.setblocking(False)
+    signal.set_wakeup_fd(handler.detach(), warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return signals
 
 
 def die(code: int, message: str) -> NoReturn:

@@ -7,13 +7,14 @@ been silent for --idle seconds expire, and when a new one would be one too many,
 
 from __future__ import annotations
 
+import select
 import signal
 import sys
 import time
 from collections import OrderedDict
 
 from tally_client import check
-from tally_protocol import LARGEST, UNKNOWN, Answerer, Client, Log, Options, Session, listen, may_answer
+from tally_protocol import LARGEST, UNKNOWN, Answerer, Client, Log, Options, Session, listen, may_answer, signal_socket
 
 
 class Table(OrderedDict[Client, Session]):
@@ -50,8 +51,7 @@ def main() -> int:
     options = Options(__doc__, clients=1024, idle=120).parse()
     if options.check:
         return check(options.port)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    signals = signal_socket((signal.SIGTERM, signal.SIGINT))
     sock = listen(options.port)
     port = sock.getsockname()[1]
     log = Log()
@@ -60,13 +60,13 @@ def main() -> int:
     print(f"ready on UDP port {port}, for {options.clients} clients", flush=True)
 
     while True:
-        expiry = table.next_expiry(options.idle)
-        sock.settimeout(expiry if expiry is None else expiry + 0.001)  # 0 would mean: do not wait at all
-        try:
-            data, client = sock.recvfrom(LARGEST)
-        except TimeoutError:
-            data, client = b"", ("", 0)
+        ready, _, _ = select.select([sock, signals], [], [], table.next_expiry(options.idle))
+        if signals in ready:
+            return 0
         table.expire(options.idle, log)
+        if sock not in ready:
+            continue
+        data, client = sock.recvfrom(LARGEST)
         if not may_answer(data, client, port):
             continue
 
@@ -78,7 +78,8 @@ def main() -> int:
             answerer.refuse(client, UNKNOWN)
             continue
         answer, over = session.hear(text)
-        answerer.answer(client, answer)
+        if answer:
+            answerer.answer(client, answer)
         if over:
             del table[client]
             log(client, f"gone: {session}")

@@ -118,10 +118,10 @@ def test_server_restart_forgets_all(client, server):
 
 
 def test_one_client_program_serves_both_servers(table, server):
-    done = table.run(["tally_client.py", server.name], input=b"one two\n\nthree\n").check()
+    done = table.run(["tally_client.py", server.name], input=b"one two\n\nthree\n+four\n\xff five\n").check()
     port, *counts = done.text.splitlines()
     assert re.fullmatch(rf"{server.name} wants us on port \d+", port)
-    assert counts == ["1 line, 2 words", "1 line, 2 words", "2 lines, 3 words"]
+    assert counts == ["1 line, 2 words", "1 line, 2 words", "2 lines, 3 words", "3 lines, 4 words", "4 lines, 6 words"]
 
 
 def test_table_answers_from_one_port_and_children_each_from_their_own(client, server):

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,13 @@ class Client:
 
 def program(way: str) -> str:
     return str(PROGRAMS / f"tally_{way}.py")
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The programs' own modules can be imported."""
+    monkeypatch.syspath_prepend(str(PROGRAMS))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 Start = Callable[..., Server]
@@ -239,6 +248,17 @@ def test_session_is_bounded(way, start, new_client):
 
 
 @both
+@pytest.mark.parametrize(("last", "answer"), [(b"bye\n", b"+bye, "), (b"c\n", b"-full, ")])
+def test_client_that_comes_back_at_once_is_served_anew(way, last, answer, start, new_client):
+    """Its hello may be there before the child that has said goodbye is gone."""
+    one = new_client(start(way, "--lines", "1", "--clients", "100"))
+    for _ in range(100):
+        one.hello()
+        assert one.ask(b"a b\n") == b"+1 line, 2 words\n"
+        assert one.ask(last).startswith(answer)
+
+
+@both
 def test_what_looks_like_an_answer_is_not_answered(way, start, new_client):
     """Else one spoofed datagram sets two servers talking for ever."""
     one = new_client(start(way))
@@ -260,15 +280,52 @@ def test_any_bytes_of_any_size_are_one_line(way, start, new_client):
 
 @both
 def test_refusals_are_bounded_in_rate(way, start, new_client):
-    one = new_client(start(way))
-    for _ in range(200):
-        one.sock.connect(("127.0.0.1", one.server.port))
-        one.send(b"x\n")
-    one.send(b"hello\n")
+    server = start(way)
+    strangers = [new_client(server) for _ in range(20)]
+    for stranger in strangers:
+        stranger.sock.connect(("127.0.0.1", server.port))
+        for _ in range(10):
+            stranger.send(b"x\n")
+    new_client(server).hello()  # the answer shows that all of those were heard
+    assert 20 <= sum(map(refusals_waiting, strangers)) < 100
+
+
+def refusals_waiting(stranger: Client) -> int:
+    stranger.sock.setblocking(False)
+    refusals = 0
+    with suppress(BlockingIOError):
+        while stranger.sock.recv(100).startswith(b"-"):
+            refusals += 1
+    return refusals
+
+
+@both
+@pytest.mark.parametrize("says", [b"x\n", b"", b"hello\n", b"bye\n"])
+def test_partner_that_answers_anything_hears_no_more_in_the_end(way, says, start, new_client):
+    """As if somebody had spoofed the hello of a server that gives the same answer always."""
+    partner = new_client(start(way, "--lines", "50"))
+    partner.sock.settimeout(0.3)
+    partner.sock.sendto(b"hello\n", ("127.0.0.1", partner.server.port))
+    heard = 0
+    with suppress(TimeoutError):
+        while heard < 500:
+            _, source = partner.sock.recvfrom(100)
+            heard += 1
+            partner.sock.sendto(says, source)
+    assert 1 < heard <= 1 + 50 + 1 + 20, "a port, the lines, one too many, refusals"
+
+
+@both
+def test_questions_of_a_session_are_bounded(way, start, new_client):
+    one = new_client(start(way, "--lines", "50"))
+    one.hello()
+    for _ in range(100):
+        one.send(b"\n")
+    one.send(b"bye\n")
     answers = []
-    while not (answers and answers[-1].startswith(b"+port")):
+    while not (answers and answers[-1].startswith(b"+bye")):
         answers.append(one.sock.recv(100))
-    assert 20 <= len(answers) - 1 < 100
+    assert len(answers) - 1 in (49, 50), "in the table, the hello is one of them"
 
 
 @both
@@ -322,8 +379,9 @@ def test_check_fails_without_a_server_and_with_a_wrong_one(way):
         port = other.getsockname()[1]
         other.close()
         assert check(way, port).returncode == 111
-    with scripted_server(lambda request: request.upper()) as (port, _):
-        assert check(way, port).returncode == 111
+    for wrong in (bytes.upper, lambda _: b"+port 65536\n"):
+        with scripted_server(wrong) as (port, _):
+            assert "expected a session" in check(way, port).stderr
     wrong = {b"bye\n": b"+bye\n", b"one two\n": b"+2 lines, 9 words\n"}
     with scripted_server(lambda request: wrong.get(request, b"+port %d\n" % port)) as (port, _):
         assert "counted as (2, 9)" in check(way, port).stderr
@@ -440,6 +498,37 @@ def test_one_client_too_many_is_refused_until_another_leaves(start, new_client):
     assert poll(two.is_welcome, Deadline.after(PATIENCE))
 
 
+def test_a_child_counts_until_it_is_gone(new_client):
+    """Not only until it has said goodbye. One stays in between when nobody reads what it logs."""
+    log, logged = os.pipe()
+    words = [program("child"), "--port", "0", "--clients", "1"]
+    with subprocess.Popen(words, stdout=logged, env=ENVIRONMENT) as process:
+        try:
+            port = int(re.search(rb"ready on UDP port (\d+)", os.read(log, 100))[1])  # type: ignore[index]
+            one, two = (new_client(SimpleNamespace(port=port), f"127.0.0.{n}") for n in (2, 99))  # 99 is not logged
+            one.hello()
+            fill(logged)
+            assert one.ask(b"bye\n") == b"+bye, 0 lines, 0 words\n"
+            assert two.knock() == b"-busy, 1 client, try later\n"
+            os.close(logged)
+            os.read(log, 1 << 20)
+            assert poll(two.is_welcome, Deadline.after(PATIENCE))
+        finally:
+            process.terminate()
+            os.close(log)
+
+
+def fill(pipe: int) -> None:
+    own = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)  # opened anew: the programs' own writes wait
+    with suppress(BlockingIOError):
+        while True:
+            os.write(own, bytes(4096))
+    with suppress(BlockingIOError):
+        while True:
+            os.write(own, b"\0")
+    os.close(own)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -465,7 +554,7 @@ def test_no_child_outlives_the_parent(number, start, new_client):
 
 
 @contextmanager
-def scripted_server(answer: Callable[[bytes], bytes | None]) -> Iterator[tuple[int, list[bytes]]]:
+def scripted_server(answer: Callable[[bytes], bytes | list[bytes] | None]) -> Iterator[tuple[int, list[bytes]]]:
     """A server that answers as told, None being silence; yields its port and the requests it has heard."""
     heard: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -477,7 +566,8 @@ def scripted_server(answer: Callable[[bytes], bytes | None]) -> Iterator[tuple[i
                 if request == b"end of test":
                     return
                 heard.append(request)
-                if (text := answer(request)) is not None:
+                answers = answer(request) or []
+                for text in [answers] if isinstance(answers, bytes) else answers:
                     sock.sendto(text, client)
 
         thread = threading.Thread(target=serve)
@@ -490,9 +580,8 @@ def scripted_server(answer: Callable[[bytes], bytes | None]) -> Iterator[tuple[i
             thread.join()
 
 
-def test_may_answer(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROGRAMS))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+@pytest.mark.usefixtures("modules")
+def test_may_answer():
     from tally_protocol import may_answer
 
     assert may_answer(b"hello\n", ("192.168.1.10", 5000), 4446)
@@ -501,10 +590,49 @@ def test_may_answer(monkeypatch):
         assert not may_answer(b"hello\n", ("192.168.1.10", port), 4446)
 
 
+class Outbox(list):
+    """Stands for a socket: keeps what is sent, as (client, text)."""
+
+    def sendto(self, text: bytes, _flags: int, client: tuple[str, int]) -> None:
+        self.append((client, text))
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("pause", [0, 0.06, 3, 3600])
+def test_partner_is_refused_so_often_in_a_row_and_no_more_however_slow_it_is(pause, monkeypatch):
+    import tally_protocol
+
+    clock = count(step=pause)
+    monkeypatch.setattr(tally_protocol, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    partner, sent = ("192.168.1.20", 4444), Outbox()
+    answerer = tally_protocol.Answerer(sent, lambda *_: None)
+    for _ in range(1000):
+        answerer.refuse(partner, "-unknown")
+    assert sent == 20 * [(partner, b"-unknown\n")]
+    if pause:
+        answerer.refuse(("192.168.1.20", 4445), "-unknown")
+        assert len(sent) == 21, "another client is not concerned"
+        answerer.answer(partner, "+port 4446")
+        answerer.refuse(partner, "-unknown")
+        assert len(sent) == 23, "after a hello the client is refused as before"
+
+
+@pytest.mark.usefixtures("modules")
+def test_what_is_kept_of_refused_clients_is_bounded(monkeypatch):
+    import tally_protocol
+
+    clock = count()
+    monkeypatch.setattr(tally_protocol, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    answerer = tally_protocol.Answerer(Outbox(), lambda *_: None)
+    for port in range(1024, 5000):
+        answerer.refuse(("192.168.1.20", port), "-unknown")
+    assert len(answerer.refused) == 1024
+    assert next(reversed(answerer.refused)) == ("192.168.1.20", 4999)
+
+
+@pytest.mark.usefixtures("modules")
 @pytest.mark.parametrize("lost", ["the line", "the answer"])
-def test_client_has_a_line_counted_once_whatever_is_lost(lost, monkeypatch):
-    monkeypatch.syspath_prepend(str(PROGRAMS))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+def test_client_has_a_line_counted_once_whatever_is_lost(lost):
     from tally_client import Tally
 
     counted: list[bytes] = []
@@ -525,3 +653,147 @@ def test_client_has_a_line_counted_once_whatever_is_lost(lost, monkeypatch):
         assert tally.say("two more") == (2, 4)
     assert counted == [b"two words\n", b"two more\n"]
     assert dropped == [b"two words\n"]
+
+
+class LateServer:
+    """Counts as a server does, but from the request `first` on it is `behind` by so many answers.
+
+    When the client has repeated itself so often, all leave at once; or, if it stays late, the oldest only, and each
+    further request sets one more free.
+    """
+
+    def __init__(self, first: bytes, behind: int, *, stays: bool) -> None:
+        self.first, self.behind, self.stays = first, behind, stays
+        self.late = False
+        self.counted: list[bytes] = []
+        self.held: list[bytes] = []
+        self.port = 0
+
+    def answer(self, request: bytes) -> bytes:
+        if request == b"hello\n":
+            return b"+port %d\n" % self.port
+        if request == b"bye\n":
+            return b"+bye\n"
+        if request != b"\n":
+            self.counted.append(request)
+        return b"+%d lines, %d words\n" % (len(self.counted), 2 * len(self.counted))
+
+    def __call__(self, request: bytes) -> list[bytes]:
+        self.held.append(self.answer(request))
+        self.late = self.late or request == self.first
+        if self.late and len(self.held) <= self.behind:
+            return []
+        if self.late and self.stays:
+            return [self.held.pop(0)]
+        answers, self.held, self.behind = self.held, [], 0 if self.late else self.behind
+        return answers
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("first", [b"hello\n", b"one two\n", b"three four\n"])
+@pytest.mark.parametrize("behind", [1, 2])
+@pytest.mark.parametrize("stays", [False, True])
+def test_client_has_a_line_counted_once_however_late_the_answers_are(first, behind, stays):
+    from tally_client import Tally
+
+    lines = ["one two", "three four", "five six", "seven eight"]
+    server = LateServer(first, behind, stays=stays)
+    with scripted_server(server) as (server.port, _), Tally("127.0.0.1", server.port, patience=0.1) as tally:
+        assert [tally.say(line) for line in lines] == [(1, 2), (2, 4), (3, 6), (4, 8)]
+        assert tally.say("") == (4, 8)
+        tally.bye()
+    assert server.counted == [line.encode() + b"\n" for line in lines]
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize(("first", "behind", "stays"), [(b"one two\n", 1, False), (b"\n", 2, True)])
+def test_client_sends_a_line_again_that_was_lost_among_late_answers(first, behind, stays):
+    """The count that an answer to an earlier question tells proves nothing; that of a later one does."""
+    from tally_client import Tally
+
+    server = LateServer(first, behind, stays=stays)
+    lost: list[bytes] = []
+
+    def lose_one(request: bytes) -> list[bytes]:
+        if request == b"three four\n" and not lost:
+            return lost.append(request) or []
+        return server(request)
+
+    with scripted_server(lose_one) as (server.port, _), Tally("127.0.0.1", server.port, patience=0.1) as tally:
+        assert tally.say("one two") == (1, 2)
+        assert tally.say("three four") == (2, 4)
+    assert server.counted == [b"one two\n", b"three four\n"]
+
+
+@pytest.mark.usefixtures("modules")
+def test_client_has_a_line_counted_once_when_answers_come_twice():
+    from tally_client import Tally
+
+    server = LateServer(b"", 0, stays=False)
+    with (
+        scripted_server(lambda request: 2 * server(request)) as (server.port, _),
+        Tally("127.0.0.1", server.port, patience=0.1) as tally,
+    ):
+        assert [tally.say("one two"), tally.say("three four")] == [(1, 2), (2, 4)]
+    assert server.counted == [b"one two\n", b"three four\n"]
+
+
+@pytest.mark.usefixtures("modules")
+def test_client_gives_up_on_silence_and_says_so():
+    from tally_client import Tally
+
+    answers = {b"hello\n": b"+port %d\n"}
+    with (
+        scripted_server(lambda request: answers[request] % port if request in answers else None) as (port, heard),
+        Tally("127.0.0.1", port, patience=0.05) as tally,
+    ):
+        with pytest.raises(TimeoutError, match="no answer to the line after 4 tries"):
+            tally.say("one two")
+        assert heard.count(b"one two\n") == 1
+
+
+def typed(port: int, data: bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    words = [program("client"), "127.0.0.1", str(port)]
+    return subprocess.run(words, input=data, capture_output=True, timeout=20, env=ENVIRONMENT | environment)
+
+
+@both
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_client_has_any_line_counted(way, locale, start):
+    data = b"+5 apples\n-1\n\xff\xfe \x80\n\xc2\xa0\na\rb\n \x00\n"
+    done = typed(start(way).port, data, LC_ALL=locale)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines()[1:] == [
+        "1 line, 2 words",
+        "2 lines, 3 words",
+        "3 lines, 5 words",
+        "4 lines, 6 words",
+        "5 lines, 8 words",
+        "6 lines, 9 words",
+    ]
+
+
+@both
+@pytest.mark.parametrize("word", ["hello", "bye"])
+def test_client_says_why_a_line_cannot_be_counted(way, word, start):
+    done = typed(start(way).port, f"one\n {word} \ntwo\n".encode())
+    assert done.returncode == 100
+    assert done.stdout.endswith(b"\n1 line, 1 word\n")
+    why = f"a lone '{word}' is a request, so never counted; add a word, or end with Ctrl-D"
+    assert done.stderr.decode() == f"tally_client.py: {why}\n"
+
+
+def test_client_exits_with_111_and_the_reason_when_nobody_answers():
+    with scripted_server(lambda _: None) as (port, heard):
+        done = typed(port, b"one\n")
+    assert done.returncode == 111
+    assert done.stderr.decode() == "tally_client.py: 127.0.0.1: no answer after 3 tries\n"
+    assert heard == 3 * [b"hello\n"]
+
+
+@pytest.mark.parametrize("words", [[], ["a", "b", "c"], ["127.0.0.1", "x"], ["127.0.0.1", "0"], ["127.0.0.1", "65536"]])
+def test_clients_wrong_usage_exits_with_100(words):
+    done = subprocess.run([program("client"), *words], capture_output=True, text=True, timeout=5, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (100, "")
+    assert "usage: HOST [PORT]" in done.stderr
+    assert done.stderr.count("\n") == 1
