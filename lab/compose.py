@@ -69,7 +69,8 @@ class Compose:
 
     def build(self, services: Sequence[str], say: Say) -> None:
         """Build the images of these services; those of the shared layers may be among them."""
-        self._run(["--profile", "images", "build", *services], say)
+        # Without --force-rm the classic builder leaves the container of a step that fails.
+        self._run(["--profile", "images", "build", "--force-rm", *services], say)
 
     def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
         """Create and start what is missing, recreate what changed, and remove what the file no longer has."""

@@ -187,7 +187,7 @@ class Lab:
 
     def status(self) -> list[HostStatus]:
         """Every host, running or not, in the order of `compose.yaml`."""
-        self._look_at_starting()
+        self._look_afresh()
         rows = []
         by_name = {self._name(container): container for container in self._containers()}
         counts: dict[str, int] = {"peer": self.settings.peers}
@@ -336,23 +336,28 @@ class Lab:
         if container is None:
             return HostStatus(name, service.role, "down", planned, service.attempt)
         state = (container.health or "running") if container.state == "running" else container.state
-        if state == "starting" and container.id in self._passed:
+        if state in ("starting", "unhealthy") and container.id in self._passed:
             state = "healthy"
         host = self._host(container)
         addresses = {n.removeprefix(f"{host._project}_"): ip for n, ip in container.addresses.items()}
         return HostStatus(name, service.role, state, addresses or planned, service.attempt)
 
-    def _look_at_starting(self) -> None:
-        """Run the checks of hosts that the engine, seconds after their start, has not looked at yet."""
+    def _look_afresh(self) -> None:
+        """Run the checks of hosts that the engine has not looked at yet, or found unwell up to ten seconds ago."""
 
         def look(container: Container) -> None:
+            self._passed.discard(container.id)
             with contextlib.suppress(LabError):
                 if self.sessions.probe(container, self.engine.health_command(container.id), 3.0).exit == 0:
                     self._passed.add(container.id)
 
-        fresh = [one for one in self._containers() if one.health == "starting" and one.id not in self._passed]
+        doubtful = [
+            one
+            for one in self._containers()
+            if one.health == "unhealthy" or (one.health == "starting" and one.id not in self._passed)
+        ]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(look, fresh))
+            list(pool.map(look, doubtful))
 
     def _readiness(self, progress: Progress) -> Readiness:
         def passed(container: Container) -> None:

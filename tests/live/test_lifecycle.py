@@ -235,6 +235,21 @@ def test_an_edited_service_is_built_and_its_host_made_anew_by_one_up(small: Smal
         lines("docker", "rmi", "-f", image)
 
 
+def test_a_build_that_fails_leaves_nothing(small: Small) -> None:
+    services = small.folder / "services"
+    services.unlink()
+    (services / "one").mkdir(parents=True)
+    (services / "one" / "Dockerfile").write_text("FROM datagram-lab/peer\nRUN echo so far && exit 5\n")
+    path = small.folder / "compose.yaml"
+    image = f"{small.name}/one"
+    path.write_text(path.read_text().replace("  one:\n", f"  one:\n    build: services/one\n    image: {image}\n", 1))
+    before = lines("docker", "ps", "-aq")
+    done = small.lab("up")
+    assert done.returncode == 3
+    assert "exit 5" in done.stderr
+    assert lines("docker", "ps", "-aq") == before
+
+
 def test_what_an_override_file_says_holds_for_up_too(small: Small) -> None:
     (small.folder / "compose.override.yaml").write_text("services: {one: {environment: {COLOUR: blue}}}\n")
     small.up()

@@ -1,6 +1,6 @@
 import contextlib
-import json
 import errno
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -11,7 +11,7 @@ from lab import preflight
 from lab.errors import MachineError
 from lab.lab import Lab
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.small_lab import ScriptedEngine, finding
+from tests.unit.cli.small_lab import ScriptedEngine, exits, finding
 from tests.unit.fake_engine import FakeStream
 from tests.unit.test_topology import SMALL
 
@@ -29,6 +29,16 @@ def test_status_is_0_when_all_are_healthy(run: Run, lab: Lab) -> None:
     assert ran.exit == 0
     assert ran.out.count("healthy") == 3
     assert "\x1b" not in ran.out
+
+
+def test_what_the_engine_found_unwell_is_looked_at_again(run: Run, lab: Lab, engine: ScriptedEngine) -> None:
+    lab.up()
+    engine.change("small_router_1", health="unhealthy")
+    assert run("status").exit == 0
+    engine.script = exits(1)
+    ran = run("status")
+    assert ran.exit == 1
+    assert "unhealthy" in ran.out
 
 
 @pytest.mark.parametrize("text", ["[/y]", "[red]no[/red]", "a\\", "fd00:a:b::1"])
