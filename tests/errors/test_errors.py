@@ -64,8 +64,9 @@ def test_settings(pair: Pair, root: Path) -> None:
     text = pair.get("env_file", "")
     (root / ".env").write_bytes(text if isinstance(text, bytes) else text.encode())
     named = root / pair["lab_dir"] if "lab_dir" in pair else root
+    variables = {name: value * pair.get("times", 1) for name, value in pair.get("variables", {}).items()}
     with pytest.raises(LabError) as caught:
-        _ = settings.load({"LAB_DIR": str(named), **pair.get("variables", {})}).peers
+        _ = settings.load({"LAB_DIR": str(named), **variables}).peers
     compare(pair, caught.value, root)
 
 
