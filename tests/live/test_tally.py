@@ -1,6 +1,6 @@
 """Two servers that keep state for each client, one protocol: the suite runs against both.
 
-tests/unit/services/test_tally.py asks much more of the same programs, on loopback; here are the network and nc.
+tests/unit/services/tally asks much more of the same programs, on loopback; here are the network and nc.
 """
 
 from __future__ import annotations
