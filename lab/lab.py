@@ -277,13 +277,17 @@ class Lab:
             except LabError as error:
                 failures.append(error)
 
+        def remove_containers(label: str) -> None:
+            for container in self.engine.containers():
+                if container.labels.get(label) == self.settings.project:
+                    attempt(partial(self.engine.remove, container.id))
+
+        remove_containers(TEMPORARY_LABEL)  # first, since they may be on networks that Compose cannot remove then
         # What Compose leaves, because it fails or no longer knows it under its name, goes by the engine itself, which
         # also says why something cannot.
         with contextlib.suppress(LabError):
             self.compose.down(progress.detail)
-        for container in self.engine.containers():
-            if self.settings.project in (container.project, container.labels.get(TEMPORARY_LABEL)):
-                attempt(partial(self.engine.remove, container.id))
+        remove_containers(PROJECT_LABEL)
         for network in self.engine.networks():
             if network.labels.get(PROJECT_LABEL) == self.settings.project:
                 attempt(partial(self.engine.remove_network, network.id))

@@ -49,6 +49,7 @@ class FakeCompose:
 
     def down(self, say: Say) -> None:
         self.calls.append("down")
+        self.engine.done.append(("compose", "down"))
         known = [record for record in self.engine.records if record.project == "small" and "stray" not in record.name]
         self.engine.records = [record for record in self.engine.records if record not in known]
 
@@ -200,6 +201,7 @@ def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine
     engine.network_records = [NetworkRecord("n1", "small_lan", (), own), NetworkRecord("n2", "bridge", ())]
     engine.volume_names = ["small_logs"]
     lab.down()
+    assert engine.done.index(("remove", "id-sniffer-1")) < engine.done.index(("compose", "down"))  # it is on a network
     assert [record.name for record in engine.records] == ["other_neighbour_1"]
     assert [record.name for record in engine.network_records] == ["bridge"]
     assert engine.volume_names == []
