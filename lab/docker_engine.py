@@ -30,6 +30,7 @@ from lab.engine import (
     TemporaryContainer,
 )
 from lab.errors import MachineError
+from lab.topology import Pool
 
 T = TypeVar("T")
 
@@ -86,8 +87,9 @@ class DockerEngine:
                 NetworkRecord(
                     id=entry["Id"],
                     name=entry["Name"],
-                    subnets=tuple(item["Subnet"] for item in entry["IPAM"]["Config"] or [] if "Subnet" in item),
+                    pools=tuple(_pool(item) for item in entry["IPAM"]["Config"] or [] if "Subnet" in item),
                     labels=entry["Labels"] or {},
+                    options=entry["Options"] or {},
                 )
                 for entry in self.client.networks()
             ]
@@ -291,6 +293,10 @@ class ExecTransport:
 def _numbers(api: str) -> tuple[int, int]:
     major, _, minor = api.partition(".")
     return int(major), int(minor)
+
+
+def _pool(config: Mapping[str, str]) -> Pool:
+    return Pool(config["Subnet"], config.get("Gateway", ""), config.get("IPRange", ""))
 
 
 def _in_use(network: Mapping[str, Any]) -> MachineError:

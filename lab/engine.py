@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from lab.hostexec import Transport
+from lab.topology import Pool
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -61,12 +62,19 @@ class Container:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """One network as the engine lists it; subnets in CIDR notation."""
+    """One network as the engine lists it."""
 
     id: str
     name: str
-    subnets: tuple[str, ...]
+    pools: tuple[Pool, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Those that whoever made it gave to its driver, and those that the engine added."""
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """In CIDR notation."""
+        return tuple(pool.subnet for pool in self.pools)
 
 
 @dataclass(frozen=True)

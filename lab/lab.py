@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from types import TracebackType
 
-from lab import building, images, last_up, ownership, preflight
+from lab import building, images, last_up, networks, ownership, preflight
 from lab.compose import Compose
 from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
@@ -116,7 +116,7 @@ class Lab:
                     for container in machine.own:
                         if container.state == "paused":  # Compose leaves it as it is
                             self.engine.act(container.id, "unpause")
-                    self.compose.up(progress.detail)
+                    self._start_hosts(progress)
                 containers = self._containers()
                 self._wait_ready(containers, readiness, progress)
             last_up.remember(self.settings, containers)
@@ -146,7 +146,7 @@ class Lab:
             self._leave_old_networks(machine.networks, progress)
             progress.step(f"scaling {service} to {count}")
             with self._readiness(progress) as readiness:
-                self.compose.up(progress.detail, {service: count})
+                self._start_hosts(progress, {service: count})
                 own = [container for container in self._containers() if container.service == service]
                 self._wait_ready(own, readiness, progress)
         return [self._host(container) for container in own]
@@ -296,17 +296,26 @@ class Lab:
         if failures:
             raise failures[0]
 
-    def _leave_old_networks(self, networks: Sequence[NetworkRecord], progress: Progress) -> None:
-        """Take the hosts down whose networks were moved by a setting: Compose can move no network that is in use."""
-        project = self.settings.project
-        planned = {f"{project}_{name}": (subnet,) for name, subnet in self.topology.subnets.items()}
-        if any(
-            network.labels.get(PROJECT_LABEL) == project
-            and planned.get(network.name, network.subnets) != network.subnets
-            for network in networks
-        ):
-            progress.step("stopping the lab, since its networks have been moved")
+    def _leave_old_networks(self, records: Sequence[NetworkRecord], progress: Progress) -> None:
+        """Take the hosts down when a network is to be another than it is.
+
+        Compose 1.29 can change no network that is in use. Compose 2 makes it anew and connects the old containers
+        again without their fixed addresses, which no later `up` mends.
+        """
+        if changed := networks.changed(self.topology, records, self.settings.project):
+            progress.step(f"stopping the lab, since networks of it are to be others: {', '.join(changed)}")
             self._take_away(progress)
+
+    def _start_hosts(self, progress: Progress, scale: Mapping[str, int] | None = None) -> None:
+        """Have Compose make and start the hosts; anew, when some come up astray, as after a plain `compose up` that
+        changed a network beneath them.
+        """
+        self.compose.up(progress.detail, scale)
+        if strays := networks.astray(self.topology, self._containers(), self.settings.project):
+            names = ", ".join(map(self._name, strays))
+            progress.step(f"making the hosts anew, since some have lost their addresses: {names}")
+            self._take_away(progress)
+            self.compose.up(progress.detail, scale)
 
     def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
         """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""

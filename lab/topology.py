@@ -45,11 +45,31 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A block of addresses that a network hands out: subnets in CIDR notation; empty where the engine chooses."""
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    pool: Pool
+    options: Mapping[str, str]
+    """Of the network's driver."""
+
+
+@dataclass(frozen=True)
 class Topology:
     services: Mapping[str, Service]
-    subnets: Mapping[str, str]
-    """Subnet in CIDR notation by network."""
+    networks: Mapping[str, Network]
     volumes: tuple[str, ...]
+
+    @property
+    def subnets(self) -> Mapping[str, str]:
+        """Subnet in CIDR notation by network."""
+        return {name: network.pool.subnet for name, network in self.networks.items()}
 
     @property
     def hosts(self) -> list[Service]:
@@ -78,10 +98,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
         services = {
             name: _service(name, entry or {}, variables, path.parent) for name, entry in document["services"].items()
         }
-        subnets = {
-            name: str(ipaddress.ip_network(fill_in(entry["ipam"]["config"][0]["subnet"], variables)))
-            for name, entry in document["networks"].items()
-        }
+        networks = {name: _network(entry, variables) for name, entry in document["networks"].items()}
         volumes = document.get("volumes") or {}
         if not isinstance(volumes, dict):
             raise ValueError(f"volumes is {volumes!r}, not a mapping")
@@ -90,7 +107,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Topology:
             f"{path} is not a lab's Compose file: {' '.join(str(error).split())}",
             "git diff compose.yaml shows what changed; every network needs ipam.config with a subnet.",
         ) from error
-    return Topology(services, subnets, tuple(volumes))
+    return Topology(services, networks, tuple(volumes))
 
 
 def fill_in(text: object, variables: Mapping[str, str]) -> str:
@@ -118,6 +135,12 @@ def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str], 
         profiles=tuple(entry.get("profiles") or ()),
         replicas=None if replicas is None else int(fill_in(replicas, variables)),
     )
+
+
+def _network(entry: Mapping[str, Any], variables: Mapping[str, str]) -> Network:
+    config = {key: fill_in(value, variables) for key, value in entry["ipam"]["config"][0].items()}
+    pool = Pool(str(ipaddress.ip_network(config["subnet"])), config.get("gateway", ""), config.get("ip_range", ""))
+    return Network(pool, {name: fill_in(value, variables) for name, value in (entry.get("driver_opts") or {}).items()})
 
 
 def _label(labels: Mapping[str, Any], name: str) -> str:

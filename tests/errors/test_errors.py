@@ -25,6 +25,7 @@ from lab.engine import NetworkRecord
 from lab.errors import LabError
 from lab.hostexec import Frame
 from lab.settings import Settings
+from lab.topology import Pool
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
 from tests.unit.fake_engine import FakeEngine, container
@@ -118,7 +119,7 @@ def test_preflight(pair: Pair, root: Path) -> None:
             for one in pair.get("containers", [])
         ],
         network_records=[
-            NetworkRecord(str(number), one["name"], tuple(one["subnets"]))
+            NetworkRecord(str(number), one["name"], tuple(map(Pool, one["subnets"])))
             for number, one in enumerate(pair.get("networks", []))
         ],
         free=pair.get("free", 50 * 10**9),

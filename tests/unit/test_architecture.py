@@ -27,7 +27,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
     ("lab.sessions",),
     ("lab.capture", "lab.last_up", "lab.readiness"),
-    ("lab.logs",),
+    ("lab.logs", "lab.networks"),
     ("lab.engine", "lab.processes"),
     ("lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
     ("lab.settings", "lab.waiting"),

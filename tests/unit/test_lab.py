@@ -12,6 +12,7 @@ from lab.engine import OWNER_LABEL, TEMPORARY_LABEL, NetworkRecord
 from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
 from lab.lab import Lab
 from lab.settings import Settings
+from lab.topology import Pool
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_store import FakeStore
 from tests.unit.test_topology import SMALL
@@ -176,20 +177,39 @@ def test_a_host_that_ended_is_named_with_its_last_words(lab: Lab, engine: FakeEn
 
 
 def test_up_touches_nothing_when_a_check_fails(lab: Lab, engine: FakeEngine) -> None:
-    engine.network_records = [NetworkRecord("n", "office", ("10.0.0.0/16",))]
+    engine.network_records = [NetworkRecord("n", "office", (Pool("10.0.0.0/16"),))]
     with pytest.raises(MachineError, match="overlaps"):
         lab.up()
     assert calls(lab) == []
 
 
-@pytest.mark.parametrize(("subnet", "expected"), [("10.0.0.0/24", ["up"]), ("10.1.0.0/24", ["down", "up"])])
-def test_up_leaves_a_network_that_was_moved_by_a_setting(
-    lab: Lab, engine: FakeEngine, subnet: str, expected: list[str]
+@pytest.mark.parametrize(
+    ("pool", "options", "expected"),
+    [
+        (Pool("10.0.0.0/24", "10.0.0.1"), {}, ["up"]),
+        (Pool("10.0.0.0/24"), {"com.docker.network.enable_ipv6": "false"}, ["up"]),  # the engine's own addition
+        (Pool("10.1.0.0/24"), {}, ["down", "up"]),
+        (Pool("10.0.0.0/24", ip_range="10.0.0.128/25"), {}, ["down", "up"]),
+        (Pool("10.0.0.0/24"), {"com.docker.network.bridge.inhibit_ipv4": "true"}, ["down", "up"]),
+    ],
+)
+def test_up_leaves_a_network_that_is_to_be_another(
+    lab: Lab, engine: FakeEngine, pool: Pool, options: dict[str, str], expected: list[str]
 ) -> None:
     own = {"com.docker.compose.project": "small"}
-    engine.network_records = [NetworkRecord("n1", "small_lan", (subnet,), own), NetworkRecord("n2", "bridge", ())]
+    engine.network_records = [
+        NetworkRecord("n1", "small_lan", (pool,), own, options),
+        NetworkRecord("n2", "bridge", ()),
+    ]
     lab.up()
     assert calls(lab) == expected
+
+
+def test_hosts_that_come_up_without_their_addresses_are_made_anew(lab: Lab, engine: FakeEngine) -> None:
+    engine.records = [container("router", addresses={"small_lan": "10.0.0.131"})]
+    rows = lab.up()
+    assert calls(lab) == ["up", "down", "up"]
+    assert rows[0].addresses == {"lan": "10.0.0.1"}
 
 
 def test_down_leaves_nothing_even_of_what_compose_does_not_know(lab: Lab, engine: FakeEngine) -> None:

@@ -9,7 +9,7 @@ from lab.engine import Container, NetworkRecord
 from lab.errors import MachineError
 from lab.preflight import Machine, examine
 from lab.settings import Settings
-from lab.topology import read
+from lab.topology import Pool, read
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.test_topology import SMALL
 
@@ -31,7 +31,7 @@ def test_a_machine_in_order_passes_every_check(machine: Make) -> None:
 
 
 def test_an_overlapping_network_is_named_with_both_subnets(machine: Make) -> None:
-    engine = FakeEngine(network_records=[NetworkRecord("n1", "office", ("10.0.0.128/25",))])
+    engine = FakeEngine(network_records=[NetworkRecord("n1", "office", (Pool("10.0.0.128/25"),))])
     finding = preflight.subnets(machine(engine))
     assert finding.level == "fail"
     assert finding.text == "network lan (10.0.0.0/24) overlaps with 10.0.0.128/25 of the engine's network office"
@@ -40,17 +40,17 @@ def test_an_overlapping_network_is_named_with_both_subnets(machine: Make) -> Non
 
 
 def test_the_labs_own_networks_are_no_clash(machine: Make) -> None:
-    own = NetworkRecord("n1", "small_lan", ("10.0.0.0/24",), {"com.docker.compose.project": "small"})
+    own = NetworkRecord("n1", "small_lan", (Pool("10.0.0.0/24"),), {"com.docker.compose.project": "small"})
     assert preflight.subnets(machine(FakeEngine(network_records=[own]))).level == "ok"
 
 
 def test_an_ipv6_network_is_no_clash(machine: Make) -> None:
-    other = NetworkRecord("n1", "six", ("fd00::/64",))
+    other = NetworkRecord("n1", "six", (Pool("fd00::/64"),))
     assert preflight.subnets(machine(FakeEngine(network_records=[other]))).level == "ok"
 
 
 def test_a_subnet_that_the_engine_tells_with_an_address_in_it_is_read(machine: Make) -> None:
-    other = NetworkRecord("n1", "old", ("172.20.0.1/16",))
+    other = NetworkRecord("n1", "old", (Pool("172.20.0.1/16"),))
     assert preflight.subnets(machine(FakeEngine(network_records=[other]))).level == "ok"
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UsageError
-from lab.topology import fill_in, read
+from lab.topology import Network, Pool, fill_in, read
 
 SMALL = """
 services:
@@ -94,3 +94,11 @@ def test_the_projects_own_file_has_a_role_and_a_try_for_each_host() -> None:
     topology = read(Path(__file__).parents[2] / "compose.yaml", {})
     lacking = [service.name for service in topology.hosts if not (service.role and service.attempt)]
     assert not lacking
+
+
+def test_a_network_has_its_pool_and_its_drivers_options(compose_file: Path) -> None:
+    text = SMALL.replace("  lan:\n    ipam:", '  lan:\n    driver_opts: {inhibit: "${X:-true}"}\n    ipam:')
+    more = '.0/24", gateway: "${NET:-10.0.0}.1", ip_range: 10.0.0.128/25}]'
+    compose_file.write_text(text.replace('.0/24"}]', more))
+    network = read(compose_file, {}).networks["lan"]
+    assert network == Network(Pool("10.0.0.0/24", "10.0.0.1", "10.0.0.128/25"), {"inhibit": "true"})
