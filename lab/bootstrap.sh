@@ -91,15 +91,25 @@ want_builder() {
     [ "$(ask /images/datagram-lab/debian:bookworm/json)" != 200 ]
 }
 
+# Whether something else than this machine's own socket is what `docker`, and so the lab, will ask (lab/endpoint.py).
+engine_is_elsewhere() {
+    [ -z "${DOCKER_HOST:-}" ] || return 0
+    context=${DOCKER_CONTEXT:-} settings=${DOCKER_CONFIG:-${HOME:-/root}/.docker}/config.json
+    if [ -z "$context" ] && [ -r "$settings" ]; then
+        context=$(sed -nE 's/.*"currentContext"[[:space:]]*:[[:space:]]*"([^"]*)".*/\1/p' "$settings")
+    fi
+    case $context in '' | default) [ -n "${DOCKER_TLS_VERIFY:-}${DOCKER_TLS:-}" ] ;; esac
+}
+
 # Sets `needs` to the words among python, engine, compose and builder that are missing here (a compiler is missed only
 # by `venv dev`), `engine` to missing,
-# stopped, stuck (runs and does not answer), barred (no right to its socket), running, or foreign: DOCKER_HOST names
-# it, and the lab itself asks it.
+# stopped, stuck (runs and does not answer), barred (no right to its socket), running, or foreign: DOCKER_HOST or a
+# context names it, and the lab itself asks it.
 look() {
     needs=
     whole_venv || find_python || needs=python
     engine=running
-    if [ -n "${DOCKER_HOST:-}" ]; then engine=foreign
+    if engine_is_elsewhere; then engine=foreign
     elif [ -S "$socket" ] && ! [ -w "$socket" ]; then engine=barred
     elif engine_answers; then :
     elif runs "$engine_file" dockerd; then engine=stuck engine_pid=$pid # it must not be started twice

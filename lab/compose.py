@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from lab import last_up
+from lab import endpoint, last_up
 from lab.errors import MachineError
 from lab.settings import Settings
 
@@ -36,10 +36,7 @@ _UP = ("up", "--detach", "--no-build", "--remove-orphans")
 def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The words that run Compose. Found by looking, since running each to ask its version takes half a second."""
     path = environment.get("PATH")
-    own_plugins = (
-        Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/")) / ".docker") / "cli-plugins"
-    )
-    folders = [own_plugins, *map(Path, PLUGIN_FOLDERS)]
+    folders = [endpoint.docker_folder(environment) / "cli-plugins", *map(Path, PLUGIN_FOLDERS)]
     docker = shutil.which("docker", path=path)
     if docker and any(os.access(folder / "docker-compose", os.X_OK) for folder in folders):
         return [docker, "compose"]
@@ -160,11 +157,13 @@ class Compose:
 
     def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[str]:
         command = self.command
+        engine = endpoint.find(self._settings.variables)
+        plain = {"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"}
         try:
             return subprocess.Popen(
                 [*command, *words],
                 cwd=self._settings.root,
-                env={**os.environ, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"},
+                env={**engine.environment(os.environ), **plain},
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

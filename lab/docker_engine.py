@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,10 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import docker
 import docker.errors
-import docker.utils
+import docker.tls
 import requests
 
-from lab import ownership
+from lab import endpoint, ownership
 from lab.docker_errors import explained
 from lab.engine import (
     OWNER_LABEL,
@@ -37,25 +38,32 @@ T = TypeVar("T")
 OLDEST_API = (1, 41)
 """Engine 20.10, the first whose bridge networks can keep the machine off them (`inhibit_ipv4`)."""
 
-SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT = 120
 """Seconds that one request may take; a machine with two busy cores starts containers slowly."""
 
 
 class DockerEngine:
-    """`lab.engine.Engine` over the engine that DOCKER_HOST names, or the one of this machine."""
+    """`lab.engine.Engine` over the engine that `docker` itself would ask (`lab.endpoint`)."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self.address = environment.get("DOCKER_HOST") or SOCKET
         self._environment = environment
+
+    @cached_property
+    def endpoint(self) -> endpoint.Endpoint:
+        return endpoint.find(self._environment)
+
+    @property
+    def address(self) -> str:
+        """As errors name it: a context's with its name, since nobody has typed the address."""
+        return str(self.endpoint) if self.endpoint.source.startswith("context") else self.endpoint.address
 
     @cached_property
     def client(self) -> Any:
         """The SDK's low-level client, connected at first use."""
         with explained(self.address):
             try:
-                options = docker.utils.kwargs_from_env(environment=dict(self._environment))
-                client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+                tls = _tls(self.endpoint) or False
+                client = docker.APIClient(base_url=self.endpoint.address, version="auto", timeout=TIMEOUT, tls=tls)
             except ValueError as error:  # such as a port out of range
                 raise docker.errors.DockerException(f"Invalid bind address: {error}") from error
             api = _numbers(client.api_version)
@@ -67,6 +75,11 @@ class DockerEngine:
                 )
             return client
 
+    @cached_property
+    def _info(self) -> Mapping[str, Any]:
+        info: Mapping[str, Any] = self.client.info()
+        return info
+
     def close(self) -> None:
         if "client" in self.__dict__:
             self.client.close()
@@ -75,7 +88,15 @@ class DockerEngine:
     def version(self) -> EngineVersion:
         with explained(self.address):
             answer = self.client.version()
-        return EngineVersion(answer["Version"], _numbers(answer["ApiVersion"]))
+            root = any("name=rootless" in option for option in self._info.get("SecurityOptions") or [])
+        parts = [part.get("Name", "") for part in answer.get("Components") or []]
+        return EngineVersion(
+            answer["Version"],
+            _numbers(answer["ApiVersion"]),
+            product="Podman" if "Podman Engine" in parts else "Docker Engine",
+            place=str(self.endpoint),
+            rootless=root,
+        )
 
     def containers(self) -> list[Container]:
         with explained(self.address):
@@ -208,11 +229,15 @@ class DockerEngine:
 
     def free_disk(self) -> int | None:
         with explained(self.address):
-            root = Path(self.client.info()["DockerRootDir"])
-        if self.address != SOCKET:
+            info = self._info
+        # Behind a socket may be another machine, too: a virtual one, or what a tunnel leads to.
+        here = self.endpoint.address == endpoint.SOCKET or (
+            self.endpoint.address.startswith("unix:") and info.get("Name") == socket.gethostname()
+        )
+        if not here:
             return None
         try:
-            return shutil.disk_usage(root).free
+            return shutil.disk_usage(info["DockerRootDir"]).free
         except OSError:
             return None
 
@@ -288,6 +313,18 @@ class ExecTransport:
                 return b""
             data += chunk
         return data
+
+
+def _tls(engine: endpoint.Endpoint) -> docker.tls.TLSConfig | None:
+    folder = engine.certificates
+    if folder is None:
+        return None
+    proof = (str(folder / "cert.pem"), str(folder / "key.pem"))
+    return docker.tls.TLSConfig(
+        client_cert=proof if any(Path(file).exists() for file in proof) else None,
+        ca_cert=str(folder / "ca.pem") if engine.verified else None,
+        verify=engine.verified,
+    )
 
 
 def _numbers(api: str) -> tuple[int, int]:

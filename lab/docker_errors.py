@@ -15,9 +15,22 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
     # Which error it is, what its text has, what the lab says, what to do.
     (
         MachineError,
-        r"Invalid bind address|only supported on Windows|Install paramiko|TLS configurations",
-        "DOCKER_HOST={address} names no engine that the lab can talk to: {text}",
-        "Write it as unix:///var/run/docker.sock or tcp://HOST:2375, or unset it for this machine's own engine.",
+        r"Install paramiko",
+        "the engine at {address} is behind ssh, which the lab does not speak",
+        "Bring its socket here (ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock HOST) and set "
+        "DOCKER_HOST=unix:///tmp/engine.sock.",
+    ),
+    (
+        MachineError,
+        r"TLSParameterError|TLS configurations",
+        "the certificates for the engine at {address} are not in order",
+        "DOCKER_CERT_PATH (or the context) must hold ca.pem, cert.pem and key.pem; docker version tries them.",
+    ),
+    (
+        MachineError,
+        r"Invalid bind address|only supported on Windows",
+        "{address} is no engine that the lab can talk to: {text}",
+        "Write DOCKER_HOST as unix:///var/run/docker.sock or tcp://HOST:2375, or unset it for this machine's own.",
     ),
     (
         MachineError,

@@ -97,6 +97,12 @@ class EngineVersion:
     version: str
     """Of the engine, not of any client in front of it."""
     api: tuple[int, int]
+    product: str = "Docker Engine"
+    """Or `Podman`, whose socket speaks the same language."""
+    place: str = "unix:///var/run/docker.sock"
+    """Its address, and what names that where it is not this machine's own."""
+    rootless: bool = False
+    """Whether it runs as an ordinary user."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ ROOM_NEEDED = 2 * 1024**3
 """Bytes that building every image takes at most, with the packages fetched on the way."""
 ROOM_TO_RUN = 200 * 1024**2
 
+ROOTLESS = "rootless"
+"""What an engine of an ordinary user cannot do."""
+
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -72,7 +75,15 @@ def python(machine: Machine) -> Finding:
 
 def engine(machine: Machine) -> Finding:
     version = machine.engine.version()
-    return Finding("engine", "ok", f"Docker Engine {version.version}, API {version.api[0]}.{version.api[1]}")
+    if version.product == "Podman":
+        return Finding(
+            "engine",
+            "fail",
+            f"the engine at {version.place} is Podman {version.version}, on which the lab is not promised to work",
+            "Use Docker Engine 20.10 or newer: name its socket in DOCKER_HOST, or docker context use NAME.",
+        )
+    found = f"{version.product} {version.version}, API {version.api[0]}.{version.api[1]}, at {version.place}"
+    return Finding("engine", "ok", found + (f"; {ROOTLESS}" if version.rootless else ""))
 
 
 def compose(machine: Machine) -> Finding:

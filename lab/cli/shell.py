@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from lab import endpoint
 from lab.cli.arguments import HostName
 from lab.cli.context import open_lab
 from lab.errors import MachineError
@@ -20,9 +21,10 @@ def command(host: str, user: str | None) -> None:
     """Open a shell on a host, on this terminal; exit or Ctrl-D ends it. The terminal is the docker command's."""
     with open_lab() as lab:
         container = lab.host(host).id
+        engine = endpoint.find(lab.settings.variables)
     docker = shutil.which("docker")
     if docker is None:
         raise MachineError("no docker command, which lends lab shell its terminal", "lab exec HOST -- sh needs none.")
     terminal = ["-t"] if sys.stdin.isatty() else []
     words = [docker, "exec", "-i", *terminal, *(["-u", user] if user else []), container, "bash"]
-    os.execv(docker, words)
+    os.execve(docker, words, engine.environment(os.environ))

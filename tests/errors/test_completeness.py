@@ -15,6 +15,7 @@ from tests.errors.test_errors import PAIRS, PROJECT
 
 HELD = {
     "settings": ["lab.settings"],
+    "endpoint": ["lab.endpoint"],
     "topology": ["lab.topology"],
     "compose": ["lab.compose"],
     "preflight": ["lab.preflight"],

@@ -6,6 +6,7 @@ that holds no text, fail.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ import pytest
 import requests
 import yaml
 
-from lab import compose, docker_engine, docker_errors, errors, preflight, processes, settings, topology
+from lab import compose, docker_errors, endpoint, errors, preflight, processes, settings, topology
 from lab.docker_engine import DockerEngine
-from lab.engine import NetworkRecord
+from lab.engine import EngineVersion, NetworkRecord
 from lab.errors import LabError
 from lab.hostexec import Frame
 from lab.settings import Settings
@@ -68,6 +69,19 @@ def test_settings(pair: Pair, root: Path) -> None:
     variables = {name: value * pair.get("times", 1) for name, value in pair.get("variables", {}).items()}
     with pytest.raises(LabError) as caught:
         _ = settings.load({"LAB_DIR": str(named), **variables}).peers
+    compare(pair, caught.value, root)
+
+
+@pairs("endpoint")
+def test_endpoint(pair: Pair, root: Path) -> None:
+    docker = root / ".docker"
+    meta = docker / "contexts/meta" / hashlib.sha256(b"office").hexdigest() / "meta.json"
+    meta.parent.mkdir(parents=True)
+    if "meta" in pair:
+        meta.write_text(pair["meta"])
+    (docker / "config.json").write_text(pair.get("config", "{}"))
+    with pytest.raises(LabError) as caught:
+        endpoint.find({"HOME": str(root), **pair.get("variables", {})})
     compare(pair, caught.value, root)
 
 
@@ -124,6 +138,8 @@ def test_preflight(pair: Pair, root: Path) -> None:
         ],
         free=pair.get("free", 50 * 10**9),
     )
+    if "engine" in pair:
+        engine.answer = EngineVersion(**pair["engine"])
     compose_found = compose.Compose(found, ["compose"])
     machine = preflight.Machine(engine, compose_found, found, topology.read(root / "compose.yaml", {}))
     if "warns" in pair:
@@ -167,7 +183,7 @@ def test_docker_engine(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
             return {"Name": "datagram-lab_lan", "Containers": {name * 4: {"Name": name} for name in pair["carries"]}}
 
     monkeypatch.setattr(docker, "APIClient", Client)
-    address = pair.get("address", docker_engine.SOCKET)
+    address = pair.get("address", endpoint.SOCKET)
     with pytest.raises(LabError) as caught, docker_errors.explained(address, pair.get("of", "")):
         fail(pair)
     compare(pair, caught.value)

@@ -57,6 +57,7 @@ class FakeEngine:
     free: int | None = 50 * 10**9
     used: dict[str, int | None] = field(default_factory=dict)
     """Memory by container's id, where it is not 10 MiB."""
+    answer: EngineVersion = field(default_factory=lambda: EngineVersion("20.10.24", (1, 41)))
     done: list[tuple[str, ...]] = field(default_factory=list)
     """Every change, in order."""
     event_streams: list[FakeStream[Event]] = field(default_factory=list)
@@ -65,7 +66,7 @@ class FakeEngine:
         self.done.append(("close",))
 
     def version(self) -> EngineVersion:
-        return EngineVersion("20.10.24", (1, 41))
+        return self.answer
 
     def containers(self) -> list[Container]:
         return list(self.records)

@@ -29,7 +29,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.capture", "lab.last_up", "lab.readiness"),
     ("lab.logs", "lab.networks"),
     ("lab.engine", "lab.processes"),
-    ("lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
+    ("lab.endpoint", "lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
     ("lab.settings", "lab.waiting"),
     ("lab.errors",),
 )
@@ -196,7 +196,11 @@ def test_only_compose_knows_composes_command() -> None:
 
 
 def test_only_the_shell_becomes_another_program() -> None:
-    becoming = {name for name, path in modules().items() if calls(path, "os.execv") + calls(path, "os.execvp")}
+    becoming = {
+        name
+        for name, path in modules().items()
+        if any(calls(path, f"os.{name}") for name in ("execv", "execve", "execvp"))
+    }
     assert becoming <= {"lab.cli.shell"}
 
 

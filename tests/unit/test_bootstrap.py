@@ -195,12 +195,50 @@ def test_a_venv_that_was_moved_is_made_again(machine: Machine) -> None:
     assert not (machine.project / ".venv/run").exists()
 
 
-def test_an_engine_named_in_docker_host_is_neither_asked_nor_started(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("said", "config"),
+    [
+        ({"DOCKER_HOST": "tcp://elsewhere:2375"}, None),
+        ({"DOCKER_CONTEXT": "office"}, '{"currentContext": "default"}'),
+        ({"DOCKER_TLS_VERIFY": "1"}, None),
+        ({}, '{"auths": {}, "currentContext": "office", "x": "y"}'),
+        ({}, '{\n\t"auths": {},\n\t"currentContext": "office"\n}'),
+    ],
+)
+def test_an_engine_that_docker_is_told_of_is_neither_asked_nor_started(
+    machine: Machine, said: dict[str, str], config: str | None
+) -> None:
     machine.complete()
     machine.command("dockerd")
-    machine.environment["DOCKER_HOST"] = "tcp://elsewhere:2375"
+    docker_settings(machine, said, config)
     assert machine.run("machine").returncode == 0
     assert machine.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "config"),
+    [
+        ({"DOCKER_HOST": "", "DOCKER_CONTEXT": ""}, '{"auths": {}}'),
+        ({"DOCKER_CONTEXT": "default"}, '{"currentContext": "office"}'),
+        ({}, '{"currentContext": ""}'),
+        ({}, '{"currentContext": "default"}'),
+    ],
+)
+def test_otherwise_this_machines_own_is_asked(
+    machine: Machine, engine: Engine, said: dict[str, str], config: str | None
+) -> None:
+    machine.complete()
+    docker_settings(machine, said, config)
+    assert machine.run("machine").returncode == 0
+    assert engine.asked == [b"/_ping"]
+
+
+def docker_settings(machine: Machine, said: dict[str, str], config: str | None) -> None:
+    machine.environment.update(said)
+    machine.environment["DOCKER_CONFIG"] = str(machine.root / "docker-settings")
+    (machine.root / "docker-settings").mkdir()
+    if config is not None:
+        (machine.root / "docker-settings/config.json").write_text(config)
 
 
 @pytest.mark.usefixtures("engine")

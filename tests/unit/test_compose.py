@@ -83,6 +83,14 @@ def test_a_compose_that_fails_is_an_error(tmp_path: Path) -> None:
         Compose(Settings(tmp_path, {}), [str(fake)]).down(lambda line: None)
 
 
+def test_compose_is_told_which_engine_lab_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONTEXT", "another")
+    fake = program(tmp_path / "compose", '#!/bin/sh\necho "$DOCKER_HOST $DOCKER_CONTEXT"\n')
+    told: list[str] = []
+    Compose(Settings(tmp_path, {"DOCKER_HOST": "unix:///run/x.sock"}), [str(fake)]).down(told.append)
+    assert told == ["unix:///run/x.sock"]
+
+
 HOLDER = """
 import sys
 from pathlib import Path

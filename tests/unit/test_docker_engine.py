@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from lab.docker_engine import DockerEngine, ExecTransport
+from lab.engine import EngineVersion
 
 
 def block(kind: int, data: bytes) -> bytes:
@@ -85,3 +86,38 @@ def test_memory_is_counted_without_the_page_cache_or_not_at_all(
     client = SimpleNamespace(stats=lambda *_, **__: {"memory_stats": counted})
     monkeypatch.setitem(vars(engine), "client", client)
     assert engine.memory("router") == used
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], **info: object) -> DockerEngine:
+    """An engine that tells this of itself."""
+    engine = DockerEngine(environment)
+    answer = {"Version": "28.5.2", "ApiVersion": "1.51", "Components": [{"Name": "Engine"}]}
+    known = {"DockerRootDir": "/", "Name": socket.gethostname(), "SecurityOptions": ["name=seccomp,profile=builtin"]}
+    answer |= {name: told for name, told in info.items() if name in answer}
+    client = SimpleNamespace(version=lambda: answer, info=lambda: known | info)
+    monkeypatch.setitem(vars(engine), "client", client)
+    return engine
+
+
+def test_an_engine_tells_where_it_is_and_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answering(monkeypatch, {"DOCKER_HOST": "unix:///run/x.sock"}).version()
+    assert found == EngineVersion("28.5.2", (1, 51), "Docker Engine", "unix:///run/x.sock (DOCKER_HOST)", False)
+    rootless = answering(monkeypatch, {}, SecurityOptions=["name=seccomp,profile=builtin", "name=rootless"])
+    assert rootless.version().rootless
+    podman = answering(monkeypatch, {}, Components=[{"Name": "Podman Engine"}, {"Name": "Conmon"}])
+    assert podman.version().product == "Podman"
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "seen"),
+    [
+        ("unix:///var/run/docker.sock", "an older name of this machine", True),
+        ("unix:///run/user/1000/docker.sock", socket.gethostname(), True),
+        ("unix:///home/ann/.docker/desktop/docker.sock", "docker-desktop", False),
+        ("tcp://tower:2375", socket.gethostname(), False),
+    ],
+)
+def test_only_a_disk_of_this_machine_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, address: str, name: str, seen: bool
+) -> None:
+    assert (answering(monkeypatch, {"DOCKER_HOST": address}, Name=name).free_disk() is not None) == seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -162,23 +163,32 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What `lab shell` turned into."""
     seen: list[str] = []
 
-    def execv(program: str, argv: list[str]) -> None:
-        seen[:] = argv
+    def execve(program: str, argv: list[str], environment: dict[str, str]) -> None:
+        seen[:] = [f"DOCKER_HOST={environment['DOCKER_HOST']}", *argv]
         raise SystemExit(0)
 
-    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr(shell.shutil, "which", lambda name: f"/usr/bin/{name}")
     return seen
 
 
 def test_shell_without_a_terminal_asks_for_none(run: Run, became: list[str]) -> None:
     assert run("shell", "router").exit == 0
-    assert became == ["/usr/bin/docker", "exec", "-i", "id-router-1", "bash"]
+    assert became[1:] == ["/usr/bin/docker", "exec", "-i", "id-router-1", "bash"]
 
 
 def test_shell_as_another_user(run: Run, became: list[str]) -> None:
     assert run("shell", "-u", "root", "peer-1").exit == 0
-    assert became == ["/usr/bin/docker", "exec", "-i", "-u", "root", "id-peer-1", "bash"]
+    assert became[1:] == ["/usr/bin/docker", "exec", "-i", "-u", "root", "id-peer-1", "bash"]
+
+
+def test_shell_asks_the_engine_that_lab_has_asked(
+    run: Run, lab: Lab, became: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {**lab.settings.variables, "DOCKER_HOST": "unix:///run/another.sock"}
+    monkeypatch.setattr(lab, "settings", replace(lab.settings, variables=variables))
+    assert run("shell", "router").exit == 0
+    assert became[0] == "DOCKER_HOST=unix:///run/another.sock"
 
 
 def test_shell_without_a_docker_command_names_the_way_without(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
