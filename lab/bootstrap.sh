@@ -62,13 +62,18 @@ runs() {
     read -r name 2>/dev/null <"/proc/$pid/comm" && [ "$name" = "$2" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status"
 }
 
-# Standalone (any version, needs no `docker` command), or the plugin of the `docker` command.
+# Standalone (any version, needs no `docker` command), or the plugin of the `docker` command, which an engine that is
+# to be installed brings along.
 have_compose() {
     have docker-compose && return 0
-    have docker || return 1
+    have docker || [ "$engine" = missing ] || return 1
+    have_plugin docker-compose
+}
+
+have_plugin() {
     for folder in "${DOCKER_CONFIG:-${HOME:-/root}/.docker}" "$root"/usr/local/lib/docker "$root"/usr/local/libexec/docker \
                   "$root"/usr/lib/docker "$root"/usr/libexec/docker; do
-        [ -x "$folder/cli-plugins/docker-compose" ] && return 0
+        [ -x "$folder/cli-plugins/$1" ] && return 0
     done
     return 1
 }
@@ -174,6 +179,20 @@ choose_packages() {
             fi ;;
         esac
     done
+    case " $needs " in *" engine "* | *" compose "*) choose_buildx ;; esac
+}
+
+# Compose 2 and later build with it. It goes along with the engine and Compose, whose packages only recommend it, and is
+# never missed on its own: without it Compose builds in another way, and some distributions have none.
+choose_buildx() {
+    buildx=docker-buildx
+    if [ -e "$root/var/lib/dpkg/info/docker-ce-cli.list" ]; then buildx=docker-buildx-plugin; fi
+    if have_plugin docker-buildx || ! offered $buildx; then return; fi
+    case " $packages " in
+    *" docker-compose "*) version=$(apt-cache show docker-compose | sed -n 's/^Version: //p' | head -n 1) ;;
+    *) version=$(docker-compose version --short 2>/dev/null || :) ;;
+    esac
+    case $version in 1.*) ;; *) add $buildx "what Compose builds images with" ;; esac
 }
 
 add() {

@@ -14,7 +14,22 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "lab" / "bootstrap.sh"
-TOOLS = ("sh", "cat", "cut", "date", "dirname", "grep", "mktemp", "perl", "rm", "sed", "setsid", "sleep", "tail")
+TOOLS = (
+    "sh",
+    "cat",
+    "cut",
+    "date",
+    "dirname",
+    "grep",
+    "head",
+    "mktemp",
+    "perl",
+    "rm",
+    "sed",
+    "setsid",
+    "sleep",
+    "tail",
+)
 """What a minimal Debian has; everything else a test puts there."""
 
 NOTE = 'echo "$(basename "$0") $*" >>"$CALLS"'
@@ -41,12 +56,17 @@ class Machine:
         self.system("debian", "Debian GNU/Linux 12 (bookworm)")
         self.user("root", 0)
         self.command("apt-get")
-        self.command("apt-cache", "echo Package: $2")
+        self.offers("docker-buildx", compose="1.29.2-3")
 
     def command(self, name: str, script: str = "", folder: str = "bin") -> None:
         path = self.root / folder / name
         path.write_text(f"#!/bin/sh\n{NOTE}\n{script}\n")
         path.chmod(0o755)
+
+    def offers(self, *but: str, compose: str) -> None:
+        """The distribution has every package but these, and this version of docker-compose."""
+        script = f'echo "Package: $2"; case $2 in docker-compose) echo "Version: {compose}" ;; esac'
+        self.command("apt-cache", f"case $2 in {' | '.join(but)}) exit 100 ;; esac; {script}")
 
     def system(self, id: str, name: str) -> None:
         (self.root / "etc/os-release").write_text(f'ID={id}\nPRETTY_NAME="{name}"\n')
@@ -337,7 +357,7 @@ def bare(machine: Machine) -> None:
             /bin/chmod +x {machine.bin}/docker-compose {machine.bin}/mmdebstrap ;;
         esac""",
     )
-    machine.command("apt-cache", 'case $2 in docker-compose-v2 | docker-cli) exit 100 ;; esac; echo "Package: $2"')
+    machine.offers("docker-compose-v2", "docker-cli", "docker-buildx", compose="1.29.2-3")
 
 
 def test_a_bare_debian_is_told_what_comes_and_gets_it_and_its_engine_is_started(machine: Machine) -> None:
@@ -364,7 +384,7 @@ def test_only_what_is_missing_is_installed(machine: Machine) -> None:
     try:
         machine.complete()
         (machine.bin / "docker-compose").unlink()
-        machine.command("apt-cache", 'case $2 in docker-compose-v2) exit 100 ;; esac; echo "Package: $2"')
+        machine.offers("docker-compose-v2", compose="1.29.2-3")
         machine.command(
             "apt-get", f"case $1 in install) /bin/cp {machine.bin}/mmdebstrap {machine.bin}/docker-compose ;; esac"
         )
@@ -374,6 +394,84 @@ def test_only_what_is_missing_is_installed(machine: Machine) -> None:
     assert done.returncode == 0
     assert next(call for call in machine.calls if " install " in call).endswith("Timeout=120 docker-compose")
     assert "dockerd" not in done.stdout
+
+
+def named_packages(machine: Machine) -> list[str]:
+    """Those that it says are to be installed, where it may not itself."""
+    machine.environment["LAB_INSTALL"] = "0"
+    done = machine.run("machine")
+    assert done.returncode == 3
+    return done.stderr.partition("--no-install-recommends ")[2].partition(";")[0].split()
+
+
+def test_compose_2_gets_what_it_builds_with(machine: Machine) -> None:
+    machine.python()
+    machine.command("mmdebstrap")
+    machine.offers("docker-compose-v2", compose="2.26.1-4")
+    assert named_packages(machine)[-2:] == ["docker-compose", "docker-buildx"]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "standalone", "named"),
+    [
+        pytest.param("1.29.2-3", "", False, id="the distribution's Compose is 1.29"),
+        pytest.param("1.29.2-3", "2.40.3", True, id="a newer one is there"),
+        pytest.param("2.26.1-4", "1.29.2", False, id="an older one is there"),
+    ],
+)
+def test_compose_1_gets_no_buildx(machine: Machine, distribution: str, standalone: str, named: bool) -> None:
+    machine.python()
+    machine.command("mmdebstrap")
+    machine.offers("docker-compose-v2", compose=distribution)
+    if standalone:
+        machine.command("docker-compose", f"echo {standalone}")
+    assert ("docker-buildx" in named_packages(machine)) == named
+
+
+def test_a_distribution_without_buildx_is_not_asked_for_it(machine: Machine) -> None:
+    machine.python()
+    machine.command("docker-compose", "echo 2.40.3")
+    assert "docker.io" in named_packages(machine)
+    assert "docker-buildx" not in named_packages(machine)
+
+
+def test_dockers_own_packages_get_their_own_buildx(machine: Machine, engine: Engine) -> None:
+    machine.complete()
+    (machine.bin / "docker-compose").unlink()
+    machine.offers("docker-compose", compose="")
+    (machine.root / "var/lib/dpkg/info").mkdir(parents=True)
+    (machine.root / "var/lib/dpkg/info/docker-ce-cli.list").touch()
+    assert named_packages(machine) == ["docker-compose-plugin", "docker-buildx-plugin"]
+    assert engine.asked
+
+
+def test_a_buildx_that_is_there_is_not_asked_for(machine: Machine) -> None:
+    machine.python()
+    machine.offers("docker-compose-v2", compose="2.26.1-4")
+    plugins = machine.root / "usr/libexec/docker/cli-plugins"
+    plugins.mkdir(parents=True)
+    machine.command("docker-buildx", folder=str(plugins.relative_to(machine.root)))
+    assert "docker-buildx" not in named_packages(machine)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_missing_buildx_alone_stops_nobody_and_brings_nothing(machine: Machine) -> None:
+    machine.complete()
+    machine.command("docker-compose", "echo 2.40.3")
+    machine.offers("docker-compose-v2", compose="2.40.3-3")
+    assert machine.run("machine").returncode == 0
+    assert machine.changes() == []
+
+
+def test_a_compose_plugin_needs_no_second_compose_beside_the_engine_to_come(machine: Machine) -> None:
+    """The engine's package brings the `docker` command that it is a plugin of."""
+    machine.python()
+    machine.command("mmdebstrap")
+    plugins = machine.root / "usr/local/lib/docker/cli-plugins"
+    plugins.mkdir(parents=True)
+    machine.command("docker-compose", folder=str(plugins.relative_to(machine.root)))
+    assert named_packages(machine)[0] == "docker.io"
+    assert "docker-compose" not in named_packages(machine)
 
 
 @pytest.mark.usefixtures("engine")
