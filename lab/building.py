@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from graphlib import TopologicalSorter
 
 from lab import base_image, images
-from lab.compose import Compose
+from lab.compose import Compose, Say
+from lab.engine import Engine
+from lab.errors import LabError
 from lab.progress import Progress
 from lab.settings import Settings
 from lab.topology import Topology
@@ -17,6 +22,7 @@ from lab.topology import Topology
 
 def build_stale(
     store: images.ImageStore,
+    engine: Engine,
     compose: Compose,
     topology: Topology,
     settings: Settings,
@@ -33,12 +39,38 @@ def build_stale(
     base_image.ensure(store, source=settings.base, progress=progress)
     images.begin(topology, settings, stale)
     progress.step(f"building {len(stale)} images")
-    _build(compose, images.build_order(topology, stale), len(stale), progress)
+    build = partial(_build_one, engine, compose, progress.detail)
+    _build(build, images.build_order(topology, stale), len(stale), progress)
     images.remember(store, topology, settings)
     return True
 
 
-def _build(compose: Compose, order: TopologicalSorter[str], total: int, progress: Progress) -> None:
+def _build_one(engine: Engine, compose: Compose, say: Say, service: str) -> None:
+    """A build that fails leaves no container, whatever the builder.
+
+    The classic one runs each step in a container, which it keeps when the step fails: Compose 5, which falls back to
+    that builder where there is no buildx, does not pass --force-rm on to it.
+    """
+    containers: list[str] = []
+
+    def listen(line: str) -> None:
+        if match := _RUNS_IN.fullmatch(line):
+            containers.append(match[1])
+        say(line)
+
+    try:
+        compose.build([service], listen)
+    except BaseException:
+        for container in containers:
+            with contextlib.suppress(LabError):  # the build's own error is the one to tell
+                engine.remove(container)
+        raise
+
+
+_RUNS_IN = re.compile(r"\s*---> Running in ([0-9a-f]{12,64})")
+
+
+def _build(build: Callable[[str], None], order: TopologicalSorter[str], total: int, progress: Progress) -> None:
     """As many side by side as there are processors.
 
     After the first that fails, or Ctrl-C, no other is begun; those under way are waited for.
@@ -54,7 +86,7 @@ def _build(compose: Compose, order: TopologicalSorter[str], total: int, progress
             # Never more than are built at once: the pool begins all that it has been given, whatever becomes of us.
             while ready and len(under_way) < side_by_side:
                 name = ready.popleft()
-                under_way[pool.submit(compose.build, [name], progress.detail)] = name
+                under_way[pool.submit(build, name)] = name
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 name = under_way.pop(future)
                 future.result()

@@ -10,6 +10,7 @@ from typing import Any
 import docker.errors
 import requests
 
+from lab.build_cache import CacheEntry
 from lab.docker_engine import DockerEngine
 from lab.docker_errors import explained
 from lab.errors import MachineError
@@ -23,8 +24,8 @@ PULL_SILENCE = 60
 class DockerImageStore:
     """Images of the engine; all ids with their `sha256:`.
 
-    Never asks `/system/df`, which reads every file of every layer and takes minutes on some storage drivers, nor on a
-    quick path for the list of images, which adds up the sizes of all.
+    Never asks `/system/df` about images, which reads every file of every layer and takes minutes on some storage
+    drivers, nor on a quick path for the list of images, which adds up the sizes of all.
     """
 
     def __init__(self, engine: DockerEngine) -> None:
@@ -120,6 +121,19 @@ class DockerImageStore:
         with self._explained():
             self._client.prune_images(filters={"dangling": True, "label": [label]})
 
+    def cache(self) -> list[CacheEntry]:
+        client = self._client
+        if tuple(map(int, client.api_version.split("."))) < (1, 42):
+            return []  # the question cannot be put there without that for the size of every layer
+        with self._explained():
+            answer = client.get(f"{client.base_url}/v{client.api_version}/system/df", params={"type": "build-cache"})
+            answer.raise_for_status()
+        return [_cache_entry(entry) for entry in answer.json().get("BuildCache") or []]
+
+    def remove_from_cache(self, entry: str) -> None:
+        with self._explained(entry):
+            self._client.prune_builds(filters={"id": [entry]}, all=True)
+
     def _inspect(self, name: str) -> dict[str, Any] | None:
         with self._explained(name):
             try:
@@ -139,6 +153,12 @@ class DockerImageStore:
 _OTHER_SOURCES = "Set LAB_BASE=build to build it from Debian's packages, or name an image of Debian 12 in LAB_BASE."
 _REPEAT = "lab doctor tells whether the engine still runs; then repeat."
 _ROOM = "Make room on the engine's disk (docker system df shows what fills it), then repeat."
+
+
+def _cache_entry(entry: Mapping[str, Any]) -> CacheEntry:
+    # Engines 23 to 28 put a space before the name of the field.
+    parents = entry.get("Parents") or entry.get(" Parents") or []
+    return CacheEntry(entry["ID"], tuple(parents), entry.get("Description", ""))
 
 
 def _silent(name: str) -> NotPulled:

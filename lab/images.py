@@ -13,6 +13,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Protocol
 
+from lab import build_cache
+from lab.build_cache import CacheEntry
 from lab.errors import MachineError
 from lab.progress import Progress
 from lab.settings import Settings
@@ -70,6 +72,12 @@ class ImageStore(Protocol):
 
     def disk_usage(self) -> int:
         """Bytes that all images of the lab take, what they share counted once."""
+
+    def cache(self) -> list[CacheEntry]:
+        """What BuildKit keeps of all builds of this engine; nothing where that cannot be told in short time."""
+
+    def remove_from_cache(self, entry: str) -> None:
+        """No error when it is gone, or when another entry stands upon it."""
 
 
 # ---- what must be built -------------------------------------------------------------------------------------
@@ -193,12 +201,15 @@ def _sources(topology: Topology) -> dict[str, Source]:
 
 def _images_named(dockerfile: Path) -> set[str]:
     """Every word of the instructions that can name an image to start or to copy from."""
-    try:
-        text = dockerfile.read_text(errors="replace")
-    except OSError:
-        return set()
-    lines = re.findall(r"^\s*(?:FROM|ARG|COPY\s+--from)\b.*", text, re.MULTILINE | re.IGNORECASE)
+    lines = re.findall(r"^\s*(?:FROM|ARG|COPY\s+--from)\b.*", _text(dockerfile), re.MULTILINE | re.IGNORECASE)
     return set(re.findall(r"[\w./:-]+", "\n".join(lines)))
+
+
+def _text(dockerfile: Path) -> str:
+    try:
+        return dockerfile.read_text(errors="replace")
+    except OSError:
+        return ""  # Compose will say that there is none
 
 
 def _digest(folder: Path) -> str:
@@ -291,10 +302,15 @@ def shared_size(histories: Iterable[Sequence[Layer]]) -> int:
     return total
 
 
-def remove_all(store: ImageStore, progress: Progress) -> None:
-    """Remove every image of the lab, the base too. Its hosts must be down."""
+def remove_all(store: ImageStore, topology: Topology, progress: Progress) -> None:
+    """Remove every image of the lab, the base too, and what the builder keeps of them. Its hosts must be down."""
     progress.step("removing the lab's images")
     nameless = store.leftovers()  # recognised by what they share with those that have names
     for image in [*store.names(), *nameless]:
         progress.detail(image)
         store.remove(image)
+    dockerfiles = [service.build / "Dockerfile" for service in topology.services.values() if service.build]
+    steps = set().union(*(build_cache.instructions(_text(path)) for path in dockerfiles))
+    for entry in build_cache.own(store.cache(), steps):
+        progress.detail(f"{entry} of the build cache")
+        store.remove_from_cache(entry)

@@ -129,7 +129,7 @@ class Lab:
         with self.compose.locked(progress.step):
             self._take_away(progress)
             if with_images:
-                images.remove_all(self.store, progress)
+                images.remove_all(self.store, self.topology, progress)
 
     def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
         """Have `count` hosts of a scalable service, and return them when each is ready."""
@@ -320,7 +320,9 @@ class Lab:
     def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
         """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""
         known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
-        return building.build_stale(self.store, self.compose, self.topology, self.settings, known, progress)
+        return building.build_stale(
+            self.store, self.engine, self.compose, self.topology, self.settings, known, progress
+        )
 
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lab.build_cache import CacheEntry
 from lab.images import Layer, NotPulled
 from lab.progress import Progress
 
@@ -34,6 +35,7 @@ class FakeStore:
         self.pruned: list[str] = []
         self.imported = b""
         self.nameless: list[str] = []
+        self.cached: list[CacheEntry] = []
 
     def id_of(self, name: str) -> str | None:
         return self.ids.get(name)
@@ -69,3 +71,10 @@ class FakeStore:
 
     def disk_usage(self) -> int:
         return 0
+
+    def cache(self) -> list[CacheEntry]:
+        return self.cached
+
+    def remove_from_cache(self, entry: str) -> None:
+        assert not any(entry in other.parents for other in self.cached), "another stands upon it"
+        self.cached = [other for other in self.cached if other.id != entry]

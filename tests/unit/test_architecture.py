@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.building", "lab.image_store"),
     ("lab.base_image",),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
-    ("lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
+    ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
     ("lab.sessions",),
     ("lab.capture", "lab.last_up", "lab.readiness"),
     ("lab.logs", "lab.networks"),

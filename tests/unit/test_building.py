@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 
 import pytest
 
-from lab.building import _build
+from lab.building import _build, _build_one
 from lab.errors import MachineError
 from lab.progress import Silent
+
+
+def building(compose: FakeCompose) -> Callable[[str], None]:
+    return lambda service: compose.build([service], print)
 
 
 class FakeCompose:
@@ -30,20 +35,20 @@ class FakeCompose:
 def test_what_waits_for_nothing_is_built_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     compose = FakeCompose(side_by_side=2)
-    _build(compose, TopologicalSorter({"one": [], "two": []}), 2, Silent())  # type: ignore[arg-type]
+    _build(building(compose), TopologicalSorter({"one": [], "two": []}), 2, Silent())
     assert sorted(compose.built) == ["one", "two"]
 
 
 def test_a_base_is_built_before_what_starts_from_it() -> None:
     compose = FakeCompose()
-    _build(compose, TopologicalSorter({"host": ["tools"], "tools": ["base"]}), 3, Silent())  # type: ignore[arg-type]
+    _build(building(compose), TopologicalSorter({"host": ["tools"], "tools": ["base"]}), 3, Silent())
     assert compose.built == ["base", "tools", "host"]
 
 
 def test_nothing_is_built_on_a_base_that_failed() -> None:
     compose = FakeCompose(fails="base")
     with pytest.raises(MachineError, match="base cannot be built"):
-        _build(compose, TopologicalSorter({"host": ["base"]}), 2, Silent())  # type: ignore[arg-type]
+        _build(building(compose), TopologicalSorter({"host": ["base"]}), 2, Silent())
     assert compose.built == []
 
 
@@ -68,7 +73,7 @@ def test_after_the_first_that_fails_none_is_begun_and_what_is_under_way_is_waite
 
     compose, order = Compose(), TopologicalSorter[str]({name: [] for name in ("bad", "slow", "c", "d", "e")})
     with pytest.raises(MachineError, match="bad cannot be built"):
-        _build(compose, order, 5, Silent())  # type: ignore[arg-type]
+        _build(building(compose), order, 5, Silent())
     assert sorted(compose.begun) == ["bad", "slow"]
     assert compose.built == ["slow"]
 
@@ -82,5 +87,54 @@ def test_after_ctrl_c_none_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
 
     compose, order = FakeCompose(), TopologicalSorter[str]({name: [] for name in ("a", "b", "c")})
     with pytest.raises(KeyboardInterrupt):
-        _build(compose, order, 3, Interrupted())  # type: ignore[arg-type]
+        _build(building(compose), order, 3, Interrupted())
     assert compose.begun == ["a"]
+
+
+# ---- what a failed build leaves
+
+
+class ClassicCompose:
+    """Says what the classic builder says of two steps, of which the second may fail."""
+
+    def __init__(self, fails: bool) -> None:
+        self._fails = fails
+
+    def build(self, services: list[str], say: Callable[[str], None]) -> None:
+        for container in ("d9924c08c2d0", "74dab7e6c13a"):
+            say("Step 2/4 : RUN echo ---> Running in circles")
+            say(f" ---> Running in {container}")
+        if self._fails:
+            raise MachineError("the build failed")
+
+
+class Engine:
+    def __init__(self, fails: bool = False) -> None:
+        self.removed: list[str] = []
+        self._fails = fails
+
+    def remove(self, container: str) -> None:
+        self.removed.append(container)
+        if self._fails:
+            raise MachineError("the engine is gone")
+
+
+def test_a_failed_build_leaves_no_container() -> None:
+    engine, lines = Engine(), list[str]()
+    with pytest.raises(MachineError, match="the build failed"):
+        _build_one(engine, ClassicCompose(fails=True), lines.append, "base")  # type: ignore[arg-type]
+    assert engine.removed == ["d9924c08c2d0", "74dab7e6c13a"]
+    assert len(lines) == 4, "all that Compose says is still told"
+
+
+def test_the_failure_of_a_build_is_told_though_its_container_cannot_be_removed() -> None:
+    engine = Engine(fails=True)
+    with pytest.raises(MachineError, match="the build failed"):
+        _build_one(engine, ClassicCompose(fails=True), print, "base")  # type: ignore[arg-type]
+    assert len(engine.removed) == 2
+
+
+def test_a_build_that_works_removes_its_own_containers() -> None:
+    engine = Engine()
+    _build_one(engine, ClassicCompose(fails=False), print, "base")  # type: ignore[arg-type]
+    assert engine.removed == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import images, topology
+from lab.build_cache import CacheEntry
 from lab.errors import MachineError
 from lab.images import DEBIAN, Layer
 from lab.settings import Settings
@@ -242,9 +243,21 @@ def test_equal_steps_upon_different_bases_are_different_layers() -> None:
 def test_remove_all_leaves_the_images_of_others() -> None:
     store = FakeStore(DEBIAN, *ALL, "postgres:15")
     store.nameless = ["sha256:1"]
-    images.remove_all(store, Told())
+    images.remove_all(store, topology.Topology({}, {}, ()), Told())
     assert list(store.ids) == ["postgres:15"]
     assert store.nameless == []
+
+
+def test_remove_all_takes_the_labs_own_share_of_the_build_cache(project: Settings) -> None:
+    (project.root / "services/client/Dockerfile").write_text("FROM datagram-lab/base\nRUN make client\n")
+    store = FakeStore(DEBIAN)
+    store.cached = [
+        CacheEntry("debian", (), "from local "),
+        CacheEntry("ours", ("debian",), "mount / from exec /bin/sh -c make client"),
+        CacheEntry("another's", (), "mount / from exec /bin/sh -c make server"),
+    ]
+    images.remove_all(store, lab_of(project), Told())
+    assert [entry.id for entry in store.cached] == ["another's"]
 
 
 def test_images_are_built_after_those_they_start_from(tmp_path: Path) -> None:
