@@ -24,7 +24,7 @@ check: .venv/dev ## Format, lint, types and unit tests; needs no engine
 bench: machine .venv/dev ## Measure the lab against plain Compose and bare programs
 	@.venv/bin/python -m bench
 
-fresh: machine .venv/run ## Follow the README on a bare machine (a container with an engine of its own)
+fresh: machine .venv/run ## Follow the README on a bare machine; FRESH=bookworm, trixie or forky
 	@.ci/fresh
 
 clean: ## Stop the lab and remove its images, .venv and what it wrote here
