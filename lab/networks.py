@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from lab.engine import PROJECT_LABEL, Container, NetworkRecord
 from lab.topology import Network, Topology
 
-ENGINES_OWN_OPTIONS = ("com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6")
-"""Options that the engine itself adds to each network, from 28 on."""
-
 
 def changed(topology: Topology, records: Iterable[NetworkRecord], project: str) -> list[str]:
     """The project's networks that the engine has otherwise than the file: another subnet, say, or another option."""
@@ -35,9 +32,9 @@ def astray(topology: Topology, containers: Sequence[Container], project: str) ->
 
 
 def _is_as(record: NetworkRecord, planned: Network) -> bool:
-    options = {name: value for name, value in record.options.items() if name not in ENGINES_OWN_OPTIONS}
+    """Options that the file does not name may be the engine's own (`default-network-opts` of its configuration)."""
     pool = planned.pool
-    return options == planned.options and any(
+    return planned.options.items() <= record.options.items() and any(
         (one.subnet, one.ip_range) == (pool.subnet, pool.ip_range) and pool.gateway in ("", one.gateway)
         for one in record.pools
     )

@@ -271,6 +271,26 @@ def plain(small: Small, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("changed_by", ["lab", "plain Compose"])
+def test_hosts_keep_their_addresses_when_an_option_of_their_network_changes(small: Small, changed_by: str) -> None:
+    """Compose 2 makes the network anew and connects the old containers without their fixed addresses."""
+    small.up()
+    path = small.folder / "compose.yaml"
+    masquerade = 'com.docker.network.bridge.enable_ip_masquerade: "false"\n'
+    path.write_text(path.read_text().replace(masquerade, f'{masquerade}      com.docker.network.driver.mtu: "1400"\n'))
+    if changed_by == "plain Compose":
+        # 1.29 refuses, which leaves the old network; 2 does it, with or without an error of its own.
+        subprocess.run([*find_command(), "up", "-d"], cwd=small.folder, capture_output=True, timeout=LONG)
+    small.up()
+    hosts = json.loads(small.lab("status", "--json").stdout)["hosts"]
+    assert {host["name"]: host["addresses"]["lan"] for host in hosts[:2]} == {
+        "one": f"{small.lan}.10",
+        "two": f"{small.lan}.20",
+    }
+    options = lines("docker", "network", "inspect", f"{small.name}_lan", "--format", "{{json .Options}}")
+    assert '"com.docker.network.driver.mtu":"1400"' in options[0]
+
+
 @pytest.mark.parametrize(
     "words", [["stop", "two"], ["rm", "-sf", "one"], ["down"], ["run", "-d", "peer", "true"]], ids=" ".join
 )

@@ -187,10 +187,9 @@ def test_up_touches_nothing_when_a_check_fails(lab: Lab, engine: FakeEngine) -> 
     ("pool", "options", "expected"),
     [
         (Pool("10.0.0.0/24", "10.0.0.1"), {}, ["up"]),
-        (Pool("10.0.0.0/24"), {"com.docker.network.enable_ipv6": "false"}, ["up"]),  # the engine's own addition
+        (Pool("10.0.0.0/24"), {"com.docker.network.driver.mtu": "1400"}, ["up"]),  # the engine's own addition
         (Pool("10.1.0.0/24"), {}, ["down", "up"]),
         (Pool("10.0.0.0/24", ip_range="10.0.0.128/25"), {}, ["down", "up"]),
-        (Pool("10.0.0.0/24"), {"com.docker.network.bridge.inhibit_ipv4": "true"}, ["down", "up"]),
     ],
 )
 def test_up_leaves_a_network_that_is_to_be_another(
@@ -203,6 +202,17 @@ def test_up_leaves_a_network_that_is_to_be_another(
     ]
     lab.up()
     assert calls(lab) == expected
+
+
+def test_up_leaves_a_network_that_lacks_an_option(lab: Lab, engine: FakeEngine) -> None:
+    own = {"com.docker.compose.project": "small"}
+    engine.network_records = [NetworkRecord("n1", "small_lan", (Pool("10.0.0.0/24"),), own)]
+    path = lab.settings.root / "compose.yaml"
+    path.write_text(
+        path.read_text().replace("  lan:\n    ipam:", "  lan:\n    driver_opts: {some.option: x}\n    ipam:")
+    )
+    lab.up()
+    assert calls(lab) == ["down", "up"]
 
 
 def test_hosts_that_come_up_without_their_addresses_are_made_anew(lab: Lab, engine: FakeEngine) -> None:
