@@ -25,6 +25,7 @@ from lab.engine import (
     PROJECT_LABEL,
     TEMPORARY_LABEL,
     Container,
+    EngineFacts,
     EngineVersion,
     Event,
     NetworkRecord,
@@ -96,6 +97,17 @@ class DockerEngine:
             product="Podman" if "Podman Engine" in parts else "Docker Engine",
             place=str(self.endpoint),
             rootless=root,
+        )
+
+    def facts(self) -> EngineFacts:
+        with explained(self.address):
+            info = self._info
+        address = self.endpoint.address
+        here = address == endpoint.SOCKET or (address.startswith("unix:") and info.get("Name") == socket.gethostname())
+        return EngineFacts(
+            here,
+            live_restore=bool(info.get("LiveRestoreEnabled")),
+            firewall=(info.get("FirewallBackend") or {}).get("Driver", ""),
         )
 
     def containers(self) -> list[Container]:
@@ -228,16 +240,10 @@ class DockerEngine:
         return int(max(0, used["usage"] - cache))
 
     def free_disk(self) -> int | None:
-        with explained(self.address):
-            info = self._info
-        # Behind a socket may be another machine, too: a virtual one, or what a tunnel leads to.
-        here = self.endpoint.address == endpoint.SOCKET or (
-            self.endpoint.address.startswith("unix:") and info.get("Name") == socket.gethostname()
-        )
-        if not here:
+        if not self.facts().here:
             return None
         try:
-            return shutil.disk_usage(info["DockerRootDir"]).free
+            return shutil.disk_usage(self._info["DockerRootDir"]).free
         except OSError:
             return None
 

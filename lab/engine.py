@@ -106,6 +106,18 @@ class EngineVersion:
 
 
 @dataclass(frozen=True)
+class EngineFacts:
+    """How an engine is set up, as far as it tells."""
+
+    here: bool
+    """Whether it runs on this machine: behind a socket may be a virtual one, or what a tunnel leads to."""
+    live_restore: bool = False
+    """Whether containers go on while the engine is restarted."""
+    firewall: str = ""
+    """What it writes its rules with: `iptables`, `nftables`, `iptables+firewalld`; empty where it does not tell."""
+
+
+@dataclass(frozen=True)
 class TemporaryContainer:
     """What a container beside Compose's is made of."""
 
@@ -142,6 +154,8 @@ class Engine(Protocol):
         """Give the connections back; the next call opens new ones."""
 
     def version(self) -> EngineVersion: ...
+
+    def facts(self) -> EngineFacts: ...
 
     def containers(self) -> list[Container]:
         """All containers of the engine, running or not."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from lab import preflight
+from lab import doctor
 from lab.cli.arguments import json_option
 from lab.cli.context import open_lab
 
@@ -19,10 +19,13 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(as_json: bool) -> None:
     """Check whether this machine can carry the lab: each check with ok, warn or fail, and what mends it.
 
+    The rules of the machine's firewall are read when it is called by root. Where the lab is up, packets are sent
+    across its router.
+
     Exit code 3 when a check fails.
     """
     with open_lab() as lab:
-        findings = preflight.examine(lab.machine)
+        findings = doctor.examine(lab)
     if as_json:
         click.echo(json.dumps({"checks": [asdict(finding) for finding in findings]}, indent=2))
     else:

@@ -14,6 +14,7 @@ from lab.engine import (
     SERVICE_LABEL,
     TEMPORARY_LABEL,
     Container,
+    EngineFacts,
     EngineVersion,
     Event,
     NetworkRecord,
@@ -54,6 +55,7 @@ class FakeEngine:
     network_records: list[NetworkRecord] = field(default_factory=list)
     volume_names: list[str] = field(default_factory=list)
     log_text: bytes = b""
+    set_up: EngineFacts = field(default_factory=lambda: EngineFacts(here=True))
     free: int | None = 50 * 10**9
     used: dict[str, int | None] = field(default_factory=dict)
     """Memory by container's id, where it is not 10 MiB."""
@@ -67,6 +69,9 @@ class FakeEngine:
 
     def version(self) -> EngineVersion:
         return self.answer
+
+    def facts(self) -> EngineFacts:
+        return self.set_up
 
     def containers(self) -> list[Container]:
         return list(self.records)

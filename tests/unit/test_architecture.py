@@ -19,6 +19,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.cli",),
     ("lab.pytest_plugin",),
     ("lab.replay",),
+    ("lab.doctor",),
     ("lab",),  # the public face alone: `from lab import Lab`
     ("lab.lab",),
     ("lab.building", "lab.image_store"),
@@ -30,7 +31,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.logs", "lab.networks"),
     ("lab.engine", "lab.processes"),
     ("lab.endpoint", "lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
-    ("lab.settings", "lab.waiting"),
+    ("lab.firewall", "lab.settings", "lab.waiting"),
     ("lab.errors",),
 )
 """Top to bottom. A room imports from those below it; a package's own files also from each other."""
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "docker": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
     "requests": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
     "scapy": {"lab.capture", "lab.hosts"},
-    "subprocess": {"lab.compose", "lab.debian"},
+    "subprocess": {"lab.compose", "lab.debian", "lab.firewall"},
 }
 """What reaches outside, and the only modules of `lab` that may."""
 
