@@ -11,5 +11,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if LIVE in item.path.parents:
             item.add_marker(pytest.mark.live)
-            # Real programs on a busy machine: one that fails is run once more, and the closing line counts it.
-            item.add_marker(pytest.mark.flaky(reruns=1))

@@ -13,6 +13,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Raw
 
 from lab.waiting import Deadline, poll
+from tests.live.proc import processes
 
 if TYPE_CHECKING:
     from lab.hosts import Host
@@ -42,10 +43,9 @@ def fresh(zone: str = "linuxvoice.com") -> str:
     return f"x{random.SystemRandom().getrandbits(48):012x}.{zone}"
 
 
-def processes(host: Host) -> set[str]:
-    """The server's processes by number, so that one that died and was replaced is seen."""
-    status = host.run(["sh", "-c", "grep -HE '^Name:.*(nsd|unbound)' /proc/[0-9]*/status"]).check().text
-    return set(status.splitlines())
+def server_processes(host: Host) -> set[tuple[str, str]]:
+    """The server's processes by name and number, so that one that died and was replaced is seen."""
+    return {(one["Name"], one["Pid"]) for one in processes(host) if "nsd" in one["Name"] or "unbound" in one["Name"]}
 
 
 # --- the article's commands -------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def junk() -> list[bytes]:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_server_survives_junk(lab: Lab, client: Host, name: str) -> None:
-    server, before = lab.host(name), processes(lab.host(name))
+    server, before = lab.host(name), server_processes(lab.host(name))
     assert before
     to = IP(src=client.address, dst=server.address)
     last = to / UDP(sport=40001, dport=53) / question("linuxvoice.com", 4242)
@@ -322,7 +322,7 @@ def test_server_survives_junk(lab: Lab, client: Host, name: str) -> None:
         client.inject([to / UDP(sport=sport, dport=53) / Raw(load) for load in junk() for sport in (0, 53, 40000)])
         client.inject([last])
         wire.wait_for(lambda p: p[UDP].dport == 40001 and p[DNS].id == 4242, timeout=10)
-    assert processes(server) == before
+    assert server_processes(server) == before
     server.wait_healthy()
 
 

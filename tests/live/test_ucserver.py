@@ -9,6 +9,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 from lab.waiting import Deadline, poll
+from tests.live.proc import processes
 
 PORT = 4444
 LARGEST = 65_507
@@ -53,16 +54,14 @@ def caught_up(client, server):
 
 
 def process(server):
-    """What /proc says of the server's process, and how many descriptors it has open."""
-    look = """
-import glob, json, os
-for path in glob.glob("/proc/[0-9]*"):
-    with open(path + "/status") as file:
-        status = dict(line.rstrip().split(":\\t", 1) for line in file)
-    if status["Name"] == "ucserver.py":
-        print(json.dumps(status | {"descriptors": len(os.listdir(path + "/fd"))}))
-"""
-    return json.loads(server.run(["python3", "-c", look]).check().text)
+    """What /proc says of the server's process."""
+    (status,) = [one for one in processes(server) if one["Name"] == "ucserver.py"]
+    return status
+
+
+def descriptors(server):
+    """How many the server's process has open."""
+    return len(server.run(["ls", f"/proc/{process(server)['Pid']}/fd"]).check().text.splitlines())
 
 
 def resident_kib(server):
@@ -161,11 +160,10 @@ for number in range(1000):
         s.send(b"client %d" % number)
         assert s.recv(100) == b"CLIENT %d" % number
 """
-    before = process(server)
+    memory, opened = resident_kib(server), descriptors(server)
     client.run(["python3", "-c", many, server.address]).check()
-    after = process(server)
-    assert after["descriptors"] == before["descriptors"]
-    assert int(after["VmRSS"].split()[0]) <= int(before["VmRSS"].split()[0]) + 256
+    assert descriptors(server) == opened
+    assert resident_kib(server) <= memory + 256
 
 
 # Forged sources
