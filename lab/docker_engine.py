@@ -7,19 +7,20 @@ import os
 import re
 import shutil
 import socket
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import docker
 import docker.errors
 import docker.tls
-import requests
+import docker.utils
 
-from lab import endpoint, ownership
+from lab import endpoint, forks, ownership
 from lab.docker_errors import explained
+from lab.docker_streams import Connection, DockerStream, ExecTransport, documents, payloads
 from lab.engine import (
     OWNER_LABEL,
     PROJECT_LABEL,
@@ -34,8 +35,6 @@ from lab.engine import (
 from lab.errors import MachineError
 from lab.topology import Pool
 
-T = TypeVar("T")
-
 OLDEST_API = (1, 41)
 """Engine 20.10, the first whose bridge networks can keep the machine off them (`inhibit_ipv4`)."""
 
@@ -48,6 +47,9 @@ class DockerEngine:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
+        self._connecting = threading.Lock()
+        self._client: Any = None
+        forks.note(self)
 
     @cached_property
     def endpoint(self) -> endpoint.Endpoint:
@@ -58,15 +60,17 @@ class DockerEngine:
         """As errors name it: a context's with its name, since nobody has typed the address."""
         return str(self.endpoint) if self.endpoint.source.startswith("context") else self.endpoint.address
 
-    @cached_property
+    @property
     def client(self) -> Any:
-        """The SDK's low-level client, connected at first use."""
+        """The SDK's low-level client, connected at first use. Threads may share it, for requests of one answer."""
+        with self._connecting:
+            if self._client is None:
+                self._client = self._first_client()
+            return self._client
+
+    def _first_client(self) -> Any:
         with explained(self.address):
-            try:
-                tls = _tls(self.endpoint) or False
-                client = docker.APIClient(base_url=self.endpoint.address, version="auto", timeout=TIMEOUT, tls=tls)
-            except ValueError as error:  # such as a port out of range
-                raise docker.errors.DockerException(f"Invalid bind address: {error}") from error
+            client = self._connect("auto")
             api = _numbers(client.api_version)
             if api < OLDEST_API:
                 raise MachineError(
@@ -81,10 +85,25 @@ class DockerEngine:
         info: Mapping[str, Any] = self.client.info()
         return info
 
+    def _connect(self, version: str) -> Any:
+        try:
+            tls = _tls(self.endpoint) or False
+            return docker.APIClient(base_url=self.endpoint.address, version=version, timeout=TIMEOUT, tls=tls)
+        except ValueError as error:  # such as a port out of range
+            raise docker.errors.DockerException(f"Invalid bind address: {error}") from error
+
+    def _open(self, method: str, path: str, **request: Any) -> Connection:
+        return Connection(self._connect(self.client.api_version), method, path, **request)
+
     def close(self) -> None:
-        if "client" in self.__dict__:
-            self.client.close()
-            del self.client
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def start_afresh(self) -> None:
+        self._connecting = threading.Lock()
+        self._client = None
 
     def version(self) -> EngineVersion:
         with explained(self.address):
@@ -134,14 +153,16 @@ class DockerEngine:
 
     def events(self) -> DockerStream[Event]:
         with explained(self.address):
-            stream = self.client.events(decode=True, filters={"type": "container"})
-        return DockerStream(stream, _event)
+            params = {"filters": docker.utils.convert_filters({"type": "container"})}
+            connection = self._open("GET", "/events", params=params)
+        return DockerStream(self.address, connection, documents, _event)
 
     def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> ExecTransport:
         with explained(self.address, container):
             made = self.client.exec_create(container, list(argv), stdin=True, user=user or "")
-            stream = self.client.exec_start(made["Id"], socket=True)
-        return ExecTransport(stream)
+            path, start = f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False}
+            upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+            return ExecTransport(self._open("POST", path, json=start, headers=upgrade))
 
     def health_command(self, container: str) -> Sequence[str]:
         with explained(self.address, container):
@@ -159,11 +180,12 @@ class DockerEngine:
     def logs(
         self, container: str, *, since: float | None = None, follow: bool = False, tail: int | None = None
     ) -> DockerStream[bytes]:
+        lines = "all" if tail is None else tail
+        params = {"stdout": 1, "stderr": 1, "follow": int(follow), "since": since or 0, "tail": lines}
         with explained(self.address, container):
-            stream = self.client.logs(
-                container, stream=True, follow=follow, since=since or None, tail="all" if tail is None else tail
-            )
-        return DockerStream(stream, bytes)
+            terminal = self.client.inspect_container(container)["Config"]["Tty"]
+            connection = self._open("GET", f"/containers/{container}/logs", params=params, endless=follow)
+        return DockerStream(self.address, connection, iter if terminal else payloads, bytes)
 
     def act(self, container: str, action: str, **arguments: object) -> None:
         with explained(self.address, container):
@@ -246,79 +268,6 @@ class DockerEngine:
             return shutil.disk_usage(self._info["DockerRootDir"]).free
         except OSError:
             return None
-
-
-class DockerStream(Generic[T]):
-    """`lab.engine.Stream` over one of the SDK's streams, each entry turned into a record."""
-
-    def __init__(self, stream: Any, record: Callable[[Any], T]) -> None:
-        self._stream = stream
-        self._record = record
-
-    def __iter__(self) -> Iterator[T]:
-        try:
-            for entry in self._stream:
-                yield self._record(entry)
-        except (OSError, ValueError, AttributeError, requests.RequestException):
-            return  # closed from another thread while it read
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, AttributeError, docker.errors.DockerException):
-            self._stream.close()  # shuts the connection down, so that who reads it comes back
-        self._stream._response.close()
-
-
-class ExecTransport:
-    """The program's standard input and output over the engine's hijacked connection.
-
-    The engine multiplexes: each block has an eight-byte header, the stream (1 output, 2 error) and the length
-    (Engine API, "Attach to a container"). What the program writes to standard error is kept in `complaint`.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream  # keeps the response, and so the connection, alive
-        self._socket = getattr(stream, "_sock", stream)
-        self._socket.settimeout(None)
-        # Not the socket itself: what the program says first may have come along with the engine's answer, whose
-        # reader then has it already.
-        self._reader = stream._response.raw._fp.fp
-        self._left = 0
-        self.complaint = b""
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def recv(self, size: int) -> bytes:
-        """At most `size` bytes of standard output; empty at its end."""
-        while not self._left:
-            header = self._exactly(8)
-            if not header:
-                return b""
-            kind, length = struct.unpack(">BxxxL", header)
-            if kind == 2:
-                self.complaint += self._exactly(length)
-            else:
-                self._left = length
-        data = bytes(self._reader.read1(min(size, self._left)))
-        self._left -= len(data)
-        return data
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(2)
-        self._stream.close()
-        self._socket.close()
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            chunk = self._reader.read1(size - len(data))
-            if not chunk:
-                return b""
-            data += chunk
-        return data
 
 
 def _tls(engine: endpoint.Endpoint) -> docker.tls.TLSConfig | None:

@@ -47,6 +47,12 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
     ),
     (
         MachineError,
+        r"Connection broken|ended prematurely|Connection reset",
+        "the engine at {address} broke off in the middle: {text}",
+        "Look whether it has been restarted (sudo journalctl -u docker), then repeat.",
+    ),
+    (
+        MachineError,
         r"no space left on device|disk quota exceeded",
         "the engine's disk is full: {text}",
         "Make room: docker system df shows what fills it, make clean removes the lab's images.",

@@ -139,7 +139,7 @@ class TemporaryContainer:
 
 
 class Stream(Protocol[T_co]):
-    """Something the engine goes on telling."""
+    """Something the engine goes on telling; an iteration raises MachineError when the engine breaks off."""
 
     def __iter__(self) -> Iterator[T_co]: ...
 

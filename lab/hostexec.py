@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from lab import forks
 from lab.errors import CommandError, CommandTimeout, HostError, UsageError
 from lab.waiting import Deadline
 
@@ -32,6 +33,7 @@ OUTPUT_WINDOW = 1 << 18
 
 _HEADER = struct.Struct(">IcI")
 _RUN = struct.Struct(">IHH")
+_LEFT_BEHIND = "the connection to {} is that of the process that forked this one"
 _NOT_FOUND = 2
 """ENOENT on Linux, which every host runs, whatever this machine does."""
 
@@ -127,6 +129,7 @@ class RemoteProcess:
         self._sink: Callable[[int, bytes], None] | None = None
         self._untold = 0  # bytes of output taken that the host has not been told of
         self._sent = 0  # bytes of input that the host has not taken
+        forks.note(self)
 
     @property
     def pid(self) -> int:
@@ -259,6 +262,10 @@ class RemoteProcess:
         self.ended_at = time.monotonic()
         self.status = status
 
+    def start_afresh(self) -> None:
+        threading.Condition.__init__(self.news)  # in its place, since others hold it, too
+        self._lost = _LEFT_BEHIND.format(self.host)
+
     def lose(self, reason: str) -> None:
         """Note that nothing more will come."""
         with self.news:
@@ -280,6 +287,7 @@ class Session:
         self._sending = threading.Lock()
         self._reader = threading.Thread(target=self._read, name=f"hostexec-{name}", daemon=True)
         self._reader.start()
+        forks.note(self)
 
     @property
     def alive(self) -> bool:
@@ -358,6 +366,10 @@ class Session:
             known = self._processes.pop(number, None) if kind in b"XF" else self._processes.get(number)
         if known:
             known.obey(kind, payload)
+
+    def start_afresh(self) -> None:
+        self._state, self._sending = threading.Lock(), threading.Lock()
+        self._lost = _LEFT_BEHIND.format(self.name)
 
     def _lose(self, reason: str) -> None:
         complaint = self._transport.complaint.decode(errors="backslashreplace").strip()

@@ -64,6 +64,7 @@ class Lab:
         self.compose = compose or Compose(self.settings)
         self._engine = engine
         self._store = store
+        self._swept = False
         self._passed: set[str] = set()  # containers seen to pass their check; the engine itself looks only later
 
     @cached_property
@@ -107,7 +108,7 @@ class Lab:
         with self.compose.loading_early(), self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
-            self._sweep()
+            self._sweep(self.engine.containers())  # lest Compose stumbles over it
             built = self._images_up(machine.own, progress)
             self._leave_old_networks(machine.networks, progress)
             with self._readiness(progress) as readiness:
@@ -258,12 +259,16 @@ class Lab:
 
     # Inside
 
-    def _sweep(self) -> None:
-        """Remove the lab's temporary containers whose owner was killed."""
-        for container in self.engine.containers():
+    def _sweep(self, containers: Sequence[Container]) -> None:
+        """Remove the lab's temporary containers whose owner was killed; the first look at the lab does so."""
+        if self._swept:
+            return
+        self._swept = True
+        for container in containers:
             temporary = container.labels.get(TEMPORARY_LABEL) == self.settings.project
             if temporary and not ownership.is_alive(container.labels.get(OWNER_LABEL, "")):
-                self.engine.remove(container.id)
+                with contextlib.suppress(LabError):  # it is in nobody's way
+                    self.engine.remove(container.id)
 
     def _take_away(self, progress: Progress) -> None:
         """Remove every container, network and volume of the lab that can go; then raise the first error, if any."""
@@ -327,7 +332,9 @@ class Lab:
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""
         order = {name: index for index, name in enumerate(self.topology.services)}
-        own = [container for container in self.engine.containers() if container.is_host_of(self.settings.project)]
+        everything = self.engine.containers()
+        self._sweep(everything)
+        own = [container for container in everything if container.is_host_of(self.settings.project)]
         return sorted(own, key=lambda container: (order.get(container.service, len(order)), container.number))
 
     def _name(self, container: Container) -> str:

@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 
 from lab.engine import Engine
-from lab.errors import HostError
+from lab.errors import HostError, LabError
 from lab.waiting import Deadline
 
 
@@ -18,26 +18,36 @@ class LogReader:
         self._stream = engine.logs(container, since=since, follow=True)
         self._text = ""
         self._ended = False
+        self._lost: LabError | None = None
         self._news = threading.Condition()
         threading.Thread(target=self._read, name="log-reader", daemon=True).start()
 
     def _read(self) -> None:
-        for chunk in self._stream:
+        try:
+            for chunk in self._stream:
+                with self._news:
+                    self._text += chunk.decode(errors="backslashreplace")
+                    self._news.notify_all()
+        except LabError as error:
+            self._lost = error
+        finally:
             with self._news:
-                self._text += chunk.decode(errors="backslashreplace")
+                self._ended = True
                 self._news.notify_all()
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
 
     def expect(self, pattern: str, timeout: float, host: str) -> re.Match[str]:
-        """The first match; HostError after `timeout` seconds, or as soon as the log has ended without one."""
+        """The first match; HostError after `timeout` seconds, or as soon as the log has ended without one.
+
+        MachineError when the engine broke off.
+        """
         wanted = re.compile(pattern, re.MULTILINE)
         deadline = Deadline.after(timeout)
         with self._news:
             self._news.wait_for(lambda: wanted.search(self._text) or self._ended, deadline.remaining)
             if match := wanted.search(self._text):
                 return match
+            if self._lost:
+                raise self._lost
             last = self._text.splitlines()[-5:]
         raise HostError(
             f"the log of {host} had no {pattern!r} within {timeout:g} s; it had: {' | '.join(last) or 'nothing'}",

@@ -7,16 +7,22 @@ from pathlib import Path
 
 
 def mine() -> str:
-    """This process, told from any later one of the same id by when it started."""
-    return f"{os.getpid()}@{_started(os.getpid())}"
+    """This process, told from any later one of the same id by when it started, and by where that id counts."""
+    return f"{os.getpid()}@{_started(os.getpid())}@{_namespace()}"
 
 
 def is_alive(owner: str, proc: Path = Path("/proc")) -> bool:
-    """Whether the process that wrote `owner` still runs; what cannot be read counts as alive, and stays."""
-    pid, _, started = owner.partition("@")
-    if not pid.isdecimal() or not started:
+    """Whether the process that wrote `owner` still runs; what cannot be known from here counts as alive, and stays."""
+    pid, _, rest = owner.partition("@")
+    started, _, namespace = rest.partition("@")
+    if not pid.isdecimal() or not started or namespace not in ("", _namespace()):
         return True
     return _started(int(pid), proc) == started
+
+
+def _namespace() -> str:
+    """The process ids' namespace (pid_namespaces(7)): a lab in a container sees none of its machine's processes."""
+    return str(Path("/proc/self/ns/pid").readlink())
 
 
 def _started(pid: int, proc: Path = Path("/proc")) -> str:

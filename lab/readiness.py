@@ -8,6 +8,7 @@ and one that was up before or keeps silent, is asked.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lab.engine import Container, Engine
-from lab.errors import CommandTimeout, HostError
+from lab.errors import CommandTimeout, HostError, MachineError
 from lab.logs import LogReader
 from lab.processes import Completed
 from lab.waiting import Deadline
@@ -91,6 +92,11 @@ class Readiness:
             look.result()
 
     def _read(self) -> None:
+        # Events only tell sooner what would be found out anyway; a lost engine, too, is told by who asks it next.
+        with contextlib.suppress(MachineError):
+            self._listen()
+
+    def _listen(self) -> None:
         for event in self._events:
             if event.action.startswith("exec_"):
                 continue

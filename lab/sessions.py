@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab import forks
 from lab.engine import Container, Engine, TemporaryContainer
+from lab.errors import LabError
 from lab.hostexec import PROGRAM, Session
 from lab.processes import Completed, Process
 from lab.readiness import Readiness, Say
@@ -20,11 +24,30 @@ class _Sniffer:
     host_started: str
 
 
+_with_sniffers: set[Sessions] = set()
+"""Those that have left a container in the engine, held here lest nobody else does."""
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    for sessions in list(_with_sniffers):
+        with contextlib.suppress(LabError):
+            sessions.close()
+
+
 class Sessions:
-    """Opens at first use, again after a host was restarted; `close` ends everything it opened. Thread-safe."""
+    """Opens at first use, again after a host was restarted; `close` ends everything it opened. Thread-safe.
+
+    What is not closed ends with the interpreter. A child made by fork opens its own, and leaves its parent's alone.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.start_afresh()
+        forks.note(self)
+
+    def start_afresh(self) -> None:
+        _with_sniffers.discard(self)
         self._open: dict[tuple[str, str | None], Session] = {}
         self._sniffers: dict[str, _Sniffer] = {}
         self._opening: dict[tuple[str, str | None], threading.Lock] = {}
@@ -73,6 +96,7 @@ class Sessions:
                 known = _Sniffer(self._engine.create(wanted), started)
                 with self._lock:
                     self._sniffers[container] = known
+                    _with_sniffers.add(self)
             return self.open(known.id, "root", name)
 
     def forget(self, container: str) -> None:
@@ -93,6 +117,7 @@ class Sessions:
             containers = {key[0] for key in self._open} | set(self._sniffing)
         for container in containers:
             self.forget(container)
+        _with_sniffers.discard(self)
 
     def _lock_of_sniffer(self, container: str) -> threading.RLock:
         with self._lock:

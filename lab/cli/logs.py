@@ -12,6 +12,10 @@ import click
 from lab.cli.arguments import HostName
 from lab.cli.context import open_lab
 from lab.engine import Stream
+from lab.errors import LabError
+
+Arrival = tuple[str, bytes | LabError | None]
+"""A host's name, and a line of its log, why no more of it can be had, or None at its end."""
 
 
 @click.command("logs", short_help="Show what hosts' programs wrote.")
@@ -29,22 +33,27 @@ def command(follow: bool, tail: int | None, hosts: tuple[str, ...]) -> None:
                 for line in _lines(stream):
                     _print(name, line, width)
             return
-        arrived: queue.Queue[tuple[str, bytes | None]] = queue.Queue()
+        arrived: queue.Queue[Arrival] = queue.Queue()
         for name, stream in streams:
             threading.Thread(target=_forward, args=(name, stream, arrived), daemon=True).start()
         going = len(streams)
         while going:
             name, arrival = arrived.get()
+            if isinstance(arrival, LabError):
+                raise arrival
             if arrival is None:
                 going -= 1
             else:
                 _print(name, arrival, width)
 
 
-def _forward(name: str, stream: Stream[bytes], arrived: queue.Queue[tuple[str, bytes | None]]) -> None:
-    for line in _lines(stream):
-        arrived.put((name, line))
-    arrived.put((name, None))
+def _forward(name: str, stream: Stream[bytes], arrived: queue.Queue[Arrival]) -> None:
+    try:
+        for line in _lines(stream):
+            arrived.put((name, line))
+        arrived.put((name, None))
+    except LabError as error:
+        arrived.put((name, error))
 
 
 def _lines(stream: Stream[bytes]) -> Iterator[bytes]:

@@ -25,13 +25,14 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.building", "lab.image_store"),
     ("lab.base_image",),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
-    ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_errors", "lab.hosts"),
+    ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_streams", "lab.hosts"),
+    ("lab.docker_errors",),
     ("lab.sessions",),
     ("lab.capture", "lab.last_up", "lab.readiness"),
     ("lab.logs", "lab.networks"),
     ("lab.engine", "lab.processes"),
     ("lab.endpoint", "lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
-    ("lab.firewall", "lab.settings", "lab.waiting"),
+    ("lab.firewall", "lab.forks", "lab.settings", "lab.waiting"),
     ("lab.errors",),
 )
 """Top to bottom. A room imports from those below it; a package's own files also from each other."""
@@ -40,8 +41,8 @@ LONGEST = 400
 """Lines of a module."""
 
 MAY_IMPORT = {
-    "docker": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
-    "requests": {"lab.docker_engine", "lab.docker_errors", "lab.image_store"},
+    "docker": {"lab.docker_engine", "lab.docker_errors", "lab.docker_streams", "lab.image_store"},
+    "requests": {"lab.docker_errors", "lab.docker_streams", "lab.image_store"},
     "scapy": {"lab.capture", "lab.hosts"},
     "subprocess": {"lab.compose", "lab.debian", "lab.firewall"},
 }

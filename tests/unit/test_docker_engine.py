@@ -1,74 +1,14 @@
-"""The engine's hijacked connection; what the engine's errors become is held by tests/errors/docker_engine.yaml."""
+"""What the engine's errors become is held by tests/errors/docker_engine.yaml, its streams by test_docker_streams.py."""
 
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from lab.docker_engine import DockerEngine, ExecTransport
+from lab.docker_engine import DockerEngine
 from lab.engine import EngineVersion
-
-
-def block(kind: int, data: bytes) -> bytes:
-    return struct.pack(">BxxxL", kind, len(data)) + data
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, ExecTransport]]:
-    """The engine's end, and ours as the SDK hands it out: when the answer's last line has been read."""
-    far, near = socket.socketpair()
-    far.sendall(b"HTTP/1.1 101 UPGRADED\r\n" + block(1, b"early"))
-    reader = near.makefile("rb")
-    assert reader.readline() == b"HTTP/1.1 101 UPGRADED\r\n"
-    stream = SimpleNamespace(
-        _sock=near, _response=SimpleNamespace(raw=SimpleNamespace(_fp=SimpleNamespace(fp=reader))), close=reader.close
-    )
-    transport = ExecTransport(stream)
-    with far:
-        yield far, transport
-    transport.close()
-
-
-def test_what_came_along_with_the_engines_answer_is_not_lost(ends: tuple[socket.socket, ExecTransport]) -> None:
-    far, transport = ends
-    assert transport.recv(100) == b"early"
-    far.sendall(block(1, b"late"))
-    assert transport.recv(100) == b"late"
-
-
-def test_a_block_may_be_taken_in_pieces(ends: tuple[socket.socket, ExecTransport]) -> None:
-    far, transport = ends
-    assert [transport.recv(2), transport.recv(2), transport.recv(2)] == [b"ea", b"rl", b"y"]
-    far.sendall(block(1, b"next")[:5])
-    far.sendall(block(1, b"next")[5:])
-    assert transport.recv(2) == b"ne"
-
-
-def test_standard_error_is_kept_apart(ends: tuple[socket.socket, ExecTransport]) -> None:
-    far, transport = ends
-    far.sendall(block(2, b"no such program\n") + block(1, b"x"))
-    assert transport.recv(100) == b"early"
-    assert transport.recv(100) == b"x"
-    assert transport.complaint == b"no such program\n"
-
-
-def test_the_end_of_the_connection_is_the_end(ends: tuple[socket.socket, ExecTransport]) -> None:
-    far, transport = ends
-    far.close()
-    assert transport.recv(100) == b"early"
-    assert transport.recv(100) == b""
-
-
-def test_what_is_sent_arrives(ends: tuple[socket.socket, ExecTransport]) -> None:
-    far, transport = ends
-    transport.send(b"frame")
-    assert far.recv(100) == b"frame"
-    transport.close()
-    assert far.recv(100) == b""
 
 
 @pytest.mark.parametrize(
@@ -84,7 +24,7 @@ def test_memory_is_counted_without_the_page_cache_or_not_at_all(
 ) -> None:
     engine = DockerEngine({})
     client = SimpleNamespace(stats=lambda *_, **__: {"memory_stats": counted})
-    monkeypatch.setitem(vars(engine), "client", client)
+    monkeypatch.setattr(engine, "_client", client)
     assert engine.memory("router") == used
 
 
@@ -95,7 +35,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], **in
     known = {"DockerRootDir": "/", "Name": socket.gethostname(), "SecurityOptions": ["name=seccomp,profile=builtin"]}
     answer |= {name: told for name, told in info.items() if name in answer}
     client = SimpleNamespace(version=lambda: answer, info=lambda: known | info)
-    monkeypatch.setitem(vars(engine), "client", client)
+    monkeypatch.setattr(engine, "_client", client)
     return engine
 
 

@@ -297,12 +297,15 @@ def test_a_down_that_fails_takes_away_what_it_can_and_tells(
     assert engine.volume_names == []
 
 
-def test_up_sweeps_what_a_killed_process_left_and_nothing_else(lab: Lab, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("command", ["up", "status", "hosts"])
+def test_each_command_sweeps_what_a_killed_process_left_and_nothing_else(
+    lab: Lab, engine: FakeEngine, command: str
+) -> None:
     for name, owner in (("orphan", "1@0"), ("capture", ownership.mine()), ("unknown", "")):
         labels = {TEMPORARY_LABEL: "small", OWNER_LABEL: owner}
         engine.records.append(container(name, project="", labels=labels, id=name))
     engine.records.append(container("neighbour", project="", labels={OWNER_LABEL: "1@0"}, id="neighbour"))
-    lab.up()
+    getattr(lab, command)()
     assert ("remove", "orphan") in engine.done
     assert {"capture", "unknown", "neighbour"} <= {record.id for record in engine.records}
 

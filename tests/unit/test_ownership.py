@@ -22,3 +22,7 @@ def test_a_later_process_of_the_same_id_is_another() -> None:
 def test_what_cannot_be_read_stays() -> None:
     assert is_alive("")
     assert is_alive("somebody")
+
+
+def test_a_process_whose_id_counts_elsewhere_may_well_be_alive() -> None:
+    assert is_alive(f"{os.getpid()}@1@pid:[1]")

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 from lab.engine import TemporaryContainer
 from lab.hostexec import Transport
 from lab.sessions import Sessions
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
+
+PROJECT = Path(__file__).parents[2]
 
 
 class SlowEngine(FakeEngine):
@@ -109,3 +114,24 @@ def test_a_host_that_was_restarted_gets_another_sniffer() -> None:
     assert (first.alive, second.alive) == (False, True)
     assert len(engine.records) == 1
     sessions.close()
+
+
+AT_EXIT = """
+from lab.sessions import Sessions
+from tests.unit.test_sessions import SnifferEngine
+
+class Telling(SnifferEngine):
+    def remove(self, container):
+        super().remove(container)
+        print("removed", container)
+
+for number in range(2):
+    Sessions(Telling(lambda: None)).sniffer("one", "small", "router")
+"""
+
+
+def test_what_nobody_closes_ends_with_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EXIT], capture_output=True, text=True, timeout=30, cwd=PROJECT
+    )
+    assert (done.stdout, done.stderr) == ("removed temporary-0\n" * 2, "")
