@@ -191,12 +191,10 @@ class Lab:
         self._look_afresh()
         rows = []
         by_name = {self._name(container): container for container in self._containers()}
-        counts: dict[str, int] = {"peer": self.settings.peers}
-        for container in by_name.values():
-            counts[container.service] = max(counts.get(container.service, 0), container.number)
         for service in self.topology.hosts:
-            count = counts.get(service.name, service.replicas) if service.replicas is not None else None
-            for name in replica_names(service, count):
+            wanted = self.settings.peers if service.name == "peer" else service.replicas
+            present = {container.number for container in by_name.values() if container.service == service.name}
+            for name in replica_names(service, wanted, present):
                 rows.append(self._status(name, service, by_name.get(name)))
         return rows
 

@@ -1,5 +1,6 @@
-"""Fixtures for tests on a running lab; installed with the package, so that other projects' tests have them, too.
+"""The fixture `lab` for tests on a running lab; installed with the package, so that other projects' tests have it, too.
 
+It claims no other name: `client`, say, is what pytest-django and pytest-flask call theirs.
 A machine that cannot carry the lab makes the tests fail, with the reason; nothing here skips.
 """
 
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from lab.hosts import Host
     from lab.lab import Lab
 
 
@@ -27,9 +27,3 @@ def lab() -> Iterator[Lab]:
         except LabError as error:
             pytest.fail(f"the lab cannot be brought up: {error}", pytrace=False)
         yield lab
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """The workstation of the lab."""
-    return lab.host("client")

@@ -6,8 +6,9 @@ Compose stays the authority that carries the file out. This reads only what the 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,17 @@ class Topology:
         ]
 
 
-def replica_names(service: Service, count: int | None) -> Iterator[str]:
+def replica_names(service: Service, count: int | None, present: Collection[int] = ()) -> Iterator[str]:
+    """The names of a service's hosts: those with the numbers `present`, and the lowest others that make it `count`.
+
+    A number that is gone is no gap to fill: Compose gives the next host a new one.
+    """
     if service.replicas is None:
         yield service.name
-    else:
-        yield from (f"{service.name}-{number}" for number in range(1, (count or 0) + 1))
+        return
+    free = (number for number in itertools.count(1) if number not in present)
+    missing = itertools.islice(free, max(0, (count or 0) - len(present)))
+    yield from (f"{service.name}-{number}" for number in sorted({*present, *missing}))
 
 
 def read(path: Path, variables: Mapping[str, str]) -> Topology:

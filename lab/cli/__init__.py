@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from lab.cli.streams import let_full_streams_go, open_closed_streams
+from lab.cli.signals import Ended, end_by_signal
+from lab.cli.streams import let_full_streams_go, open_closed_streams, write_in_any_character_set
 from lab.errors import LabError
 
 COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "replay", "doctor", "completion")
@@ -19,8 +20,8 @@ COMMANDS = ("up", "down", "status", "exec", "shell", "logs", "scale", "replay", 
 
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 what was asked for failed; 2 wrong usage; 3 the machine or a host is not in order;
-130 interrupted; 141 nobody reads the output. `lab exec` and `lab shell` give the command's own (124: it was
-ended at --timeout)."""
+130 interrupted (143 by SIGTERM, 129 by SIGHUP); 141 nobody reads the output. `lab exec` and `lab shell`
+give the command's own (124: it was ended at --timeout)."""
 
 CHANGING = ("up", "down", "scale")
 """What Ctrl-C may leave half done."""
@@ -66,7 +67,7 @@ class LazyGroup(click.Group):
                 click.echo(
                     "\nlab: interrupted; lab up goes on where it stopped, lab down takes everything away", err=True
                 )
-            raise click.exceptions.Exit(130) from interrupt
+            raise click.exceptions.Exit(interrupt.exit_code if isinstance(interrupt, Ended) else 130) from interrupt
         except BrokenPipeError as gone:  # and of this an exit code of its own
             raise click.exceptions.Exit(141) from gone
 
@@ -80,6 +81,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point of `lab`: no error of the lab's own, and none of the system's, ends in a traceback."""
     open_closed_streams()
+    write_in_any_character_set()
+    end_by_signal()
     try:
         status = run()
     except BrokenPipeError:  # of standard error

@@ -11,11 +11,16 @@ from types import FrameType
 
 import click
 
+from lab.cli import signals
 from lab.cli.arguments import Duration, HostName
 from lab.cli.context import open_lab
 from lab.errors import CommandError, CommandTimeout, HostError
 from lab.hostexec import STDOUT
 from lab.processes import Process
+from lab.waiting import SYSTEM_CLOCK
+
+LOOK_SECONDS = 0.3
+"""How often a command in the background looks whether it has been brought to the foreground; nothing tells it."""
 
 
 @click.command("exec", short_help="Run a command on a host.", context_settings={"allow_interspersed_args": False})
@@ -23,6 +28,7 @@ from lab.processes import Process
 @click.option("-e", "--env", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a variable for it.")
 @click.option("-w", "--workdir", help="Start it in this folder of the host.")
 @click.option("--timeout", type=Duration(), help="End it after this long: 500ms, 5s, 2m. Exit code 124.")
+@click.option("-n", "--no-input", is_flag=True, help="Leave standard input to others; the command's is empty.")
 @click.argument("host", type=HostName())
 @click.argument("words", metavar="[--] COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -32,11 +38,13 @@ def command(
     assignments: tuple[str, ...],
     workdir: str | None,
     timeout: float | None,
+    no_input: bool,
 ) -> None:
     """Run a command on a host: lab exec client -- nc -u ucserver 4444.
 
     Standard input, output, error and the exit code are the command's own, to the byte. Ctrl-C goes to the command;
-    when lab itself ends, for whatever reason, so does all that it started there.
+    when lab itself ends, for whatever reason, so does all that it started there. In a loop that reads its own input
+    (while read h; do lab exec -n "$h" -- hostname; done), -n keeps the command from taking the rest of it, as with ssh.
     """
     words = words[1:] if words[0] == "--" else words
     if not words:
@@ -49,7 +57,10 @@ def command(
         env[name] = value
     with open_lab() as lab, lab.host(host).start(words, user=user, env=env, cwd=workdir, collect=False) as process:
         _hand_on_signals(process)
-        threading.Thread(target=_copy_input, args=(process,), name="stdin", daemon=True).start()
+        if no_input:
+            process.close_stdin()
+        else:
+            threading.Thread(target=_copy_input, args=(process,), name="stdin", daemon=True).start()
         try:
             _copy_output(process, timeout)
         except CommandTimeout as error:
@@ -73,20 +84,39 @@ def _hand_on_signals(process: Process) -> None:
         while arrived.get():
             process.kill()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, note)
+    signals.handle(note)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # it would stop lab; reading is refused then, see _read_input
     threading.Thread(target=hand_on, name="signals", daemon=True).start()
 
 
 def _copy_input(process: Process) -> None:
     try:
-        while data := os.read(0, 1 << 16):
+        while data := _read_input():
             process.write(data, timeout=None)
         process.close_stdin()
     except (CommandError, HostError):
         return  # it ended without reading all of it
     except OSError:
         process.close_stdin()  # standard input cannot be read: it is open for writing only, say
+
+
+def _read_input() -> bytes:
+    """What comes on standard input; of a terminal only while lab is in its foreground, where it may yet be brought."""
+    while True:
+        try:
+            if not _in_background():
+                return os.read(0, 1 << 16)
+        except OSError:
+            if not _in_background():
+                raise
+        SYSTEM_CLOCK.sleep(LOOK_SECONDS)
+
+
+def _in_background() -> bool:
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:  # not a terminal, or not lab's own
+        return False
 
 
 def _copy_output(process: Process, timeout: float | None) -> None:

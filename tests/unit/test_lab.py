@@ -134,6 +134,15 @@ def test_a_host_that_only_an_override_file_has_is_one_of_the_lab(lab: Lab, engin
     assert calls(lab) == ["up", "up", "up"]
 
 
+def test_a_scaled_service_has_the_numbers_that_compose_gave(lab: Lab, engine: FakeEngine) -> None:
+    lab.up()
+    engine.records = [record for record in engine.records if record.service != "peer"]
+    engine.records += [container("peer", number) for number in (1, 4, 3)]  # 2 was removed, and another one made
+    assert [row.name for row in lab.status()] == ["router", "peer-1", "peer-3", "peer-4"]
+    engine.records = [record for record in engine.records if record.number not in (1, 4)]
+    assert [(row.name, row.state) for row in lab.status()[1:]] == [("peer-1", "down"), ("peer-3", "healthy")]
+
+
 def test_an_up_whose_end_cannot_be_written_down_has_succeeded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

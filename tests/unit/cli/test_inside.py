@@ -10,7 +10,7 @@ import pytest
 
 from lab.cli import shell
 from lab.lab import Lab
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Ran, Run
 from tests.unit.cli.small_lab import ScriptedEngine, exits, never_ends, upper_case
 
 
@@ -49,6 +49,13 @@ def test_output_and_error_stay_apart_and_whole(run: Run, engine: ScriptedEngine)
 def test_standard_input_arrives_with_its_end(run: Run, engine: ScriptedEngine) -> None:
     engine.script = upper_case
     assert run("exec", "router", "--", "tr", "a-z", "A-Z", stdin=b"hello\n").out == "HELLO\n"
+
+
+def test_standard_input_is_left_to_others_on_demand(run: Run, engine: ScriptedEngine) -> None:
+    engine.script = upper_case
+    assert run("exec", "-n", "router", "--", "tr", "a-z", "A-Z", stdin=b"hello\n") == Ran(0, "", "")
+    assert engine.heard(b"I") == []
+    assert engine.heard(b"E") == [b""]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,31 @@ def test_an_interrupted_status_is_quiet(run: Run, lab: Lab, monkeypatch: pytest.
     assert (ran.exit, ran.out, ran.err) == (130, "", "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_polite_end_is_as_ctrl_c(
+    run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    cleaned: list[str] = []
+
+    def ended(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append("up")
+
+    monkeypatch.setattr(lab.compose, "up", ended)
+    ran = run("up")
+    assert (ran.exit, cleaned) == (code, ["up"])
+    assert "lab: interrupted; lab up goes on where it stopped" in ran.err
+
+
+def test_a_signal_that_the_caller_has_ignored_stays_so(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "status", lambda: signal.raise_signal(signal.SIGHUP) or [])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert run("status").exit == 0
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -133,12 +159,13 @@ def lab_process(
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
     unbuffered: str = "",
+    encoding: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
     """`lab` over a small lab in a process of its own, whose standard streams are redirected as a shell does."""
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-c", SCRIPT, str(folder), *words],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": encoding},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
