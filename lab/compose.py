@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from lab import endpoint, last_up
-from lab.errors import MachineError
+from lab.errors import LabError, MachineError
 from lab.settings import Settings
 
 PLUGIN_FOLDERS = (
@@ -192,12 +192,30 @@ class Compose:
                 process.terminate()
                 raise
         if process.returncode:
-            raise explain_failure(" ".join(["compose", *words]), lines)
+            raise explain_failure(" ".join(["compose", *words]), lines, self._images())
+
+    def _images(self) -> dict[str, str]:
+        from lab import topology  # YAML is slow to import, and a failure rare
+
+        with contextlib.suppress(LabError):
+            found = topology.read(self._settings.root / "compose.yaml", self._settings.variables)
+            return {name: service.image for name, service in found.services.items()}
+        return {}
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
+_NO_IMAGE = "the image {image} is not here and could not be pulled: {reason}"
+_GET_IT = "Look at its name in compose.yaml; or load it (docker pull, docker load), then repeat."
+
+# As docker-compose 1.29, Compose 2.26 to 5 and the engines from 20.10 to 28 say it; the first that fits counts.
 _CAUSES = (
+    (
+        r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker"
+        r"|[Ff]ailed to connect to the docker API|error during connect|Error while fetching server API version",
+        "Compose cannot reach the engine",
+        "lab doctor says why.",
+    ),
     (
         r"[Cc]onflict\. The container name \"/?(?P<name>[^\"]+)\" is already in use",
         "the name {name} is taken by a container that is not the lab's",
@@ -214,6 +232,11 @@ _CAUSES = (
         "Make room: docker system df shows what fills it, make clean removes the lab's images.",
     ),
     (
+        r"(?:Bind for|listen \w+|bind host port(?: for)?) (?P<port>[\d.]+:\d+).*(?:already allocated|already in use)",
+        "the port {port}, which a host publishes, is taken on the engine's machine",
+        "ss -ltnup shows by whom; end that, or publish another port (ports, in the Compose file).",
+    ),
+    (
         r"[Aa]ddress already in use",
         "an address of the lab is taken by another container on its network",
         "lab status shows the addresses; lab down and lab up give each host its own again.",
@@ -224,20 +247,31 @@ _CAUSES = (
         "Check the network of the engine's machine (proxy, DNS), then run the command again; what was built is kept.",
     ),
     (
-        r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker"
-        r"|Error while fetching server API version",
-        "Compose cannot reach the engine",
-        "lab doctor says why.",
+        r"failed to parse (?P<option>com\.docker\.\S+) value: (?P<reason>.+)",
+        "the engine does not take the network option {option}: {reason}",
+        "Look at the network's driver_opts in compose.yaml.",
     ),
+    (
+        r"plugin \"(?P<driver>[^\"]+)\" not found",
+        "the engine has no driver {driver}",
+        "Look at the networks and volumes of compose.yaml.",
+    ),
+    # Of an image that is pulled in vain: 1.29 and 2 name the service (1.29 the image, too), 5 only the image.
+    (r"Pulling \S+ \((?P<image>\S+?):?\)\.\.\.\n(?!\S+: Pulling from)(?:ERROR: )?(?P<reason>.+)", _NO_IMAGE, _GET_IT),
+    (r"(?m)^ *Image (?P<image>\S+) Error (?P<reason>.+)", _NO_IMAGE, _GET_IT),
+    (r"(?m)^ *(?P<service>[\w.-]+) Error (?P<reason>.+)", _NO_IMAGE, _GET_IT),
 )
 
 
-def explain_failure(command: str, lines: Sequence[str]) -> MachineError:
-    """The error for a Compose command that failed, by what it printed."""
+def explain_failure(command: str, lines: Sequence[str], images: Mapping[str, str] | None = None) -> MachineError:
+    """The error for a Compose command that failed, by what it printed; `images` are those of the services."""
     text = "\n".join(lines)
     for pattern, cause, remedy in _CAUSES:
         if match := re.search(pattern, text):
-            return MachineError(cause.format(**match.groupdict()), remedy.format(**match.groupdict()))
+            named = match.groupdict()
+            service = named.get("service", "")
+            named.setdefault("image", (images or {}).get(service, f"of {service}"))
+            return MachineError(cause.format(**named), remedy.format(**named))
     last = [line.strip() for line in lines if line.strip()][-3:]
     return MachineError(
         f"{command} failed: {' | '.join(last) or 'it printed nothing'}", "lab doctor looks at the machine."

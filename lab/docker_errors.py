@@ -22,7 +22,7 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
     ),
     (
         MachineError,
-        r"TLSParameterError|TLS configurations",
+        r"TLSParameterError|TLS configurations|SSLError|HTTP request to an HTTPS server",
         "the certificates for the engine at {address} are not in order",
         "DOCKER_CERT_PATH (or the context) must hold ca.pem, cert.pem and key.pem; docker version tries them.",
     ),
@@ -62,6 +62,12 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
         r"Pool overlaps|pool overlaps",
         "a subnet of the lab overlaps with another network of the engine: {text}",
         "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
+    ),
+    (
+        MachineError,
+        r"[Aa]ddress already in use",
+        "an address that was asked for is taken on that network: {text}",
+        "lab status shows those of the hosts; ask for another one, or for none.",
     ),
     (
         HostError,

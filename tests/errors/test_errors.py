@@ -113,7 +113,7 @@ def test_compose(pair: Pair, root: Path) -> None:
             raise AssertionError("locked all the same")
         compare(pair, caught.value, root)
     else:
-        compare(pair, compose.explain_failure("compose up", pair["prints"].splitlines()))
+        compare(pair, compose.explain_failure("compose up", pair["prints"].splitlines(), pair.get("images")))
 
 
 GOOGLE = """

@@ -91,6 +91,13 @@ def test_compose_is_told_which_engine_lab_asks(tmp_path: Path, monkeypatch: pyte
     assert told == ["unix:///run/x.sock"]
 
 
+def test_an_image_that_is_nowhere_is_named_by_the_compose_file(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {one: {image: lab/nosuch}}\nnetworks: {}\n")
+    fake = program(tmp_path / "compose", "#!/bin/sh\necho ' one Error Get: no such host'\nexit 1\n")
+    with pytest.raises(MachineError, match="the image lab/nosuch is not here and could not be pulled: Get"):
+        Compose(Settings(tmp_path, {}), [str(fake)]).down(lambda line: None)
+
+
 HOLDER = """
 import sys
 from pathlib import Path
