@@ -54,7 +54,7 @@ def judged(seen: Firewall, subnets: Sequence[str]) -> Finding:
         return Finding(
             "firewall",
             "fail",
-            f"the engine's firewall drops what the router forwards ({len(dropping)} rules such as: {dropping[0]})",
+            f"the engine's firewall drops what the router forwards: {dropping[0]} ({len(dropping)} such in all)",
             "lab down and lab up make the networks anew, without such rules; plain Compose: gateway_mode_ipv4: routed.",
         )
     if foreign := seen.foreign_drops():

@@ -22,6 +22,8 @@ from typing import Any
 ENGINES_CHAINS = ("DOCKER-FORWARD", "DOCKER-ISOLATION-STAGE-1", "DOCKER-INGRESS", "DOCKER")
 ENGINES_TABLE = "docker-bridges"
 """Of an engine whose firewall backend is nftables."""
+LETS_PASS = r"(-[io] br-\w+|-A FORWARD -m physdev +--physdev-is-bridged) .*-j ACCEPT"
+"""A rule of an engine before 28 for one of its bridges, or one that lets all pass that bridges carry."""
 IPTABLES_TABLES = ("filter", "nat", "raw", "mangle", "security")
 """Those that nft lists, too, where iptables keeps its rules there."""
 SECONDS = 10.0
@@ -117,7 +119,7 @@ def _before_the_engines(text: str, chain: str, walked: set[str]) -> Iterator[str
         target = re.search(r"-[jg] (\S+)", line)
         if target is None or _of_another_interface(line):
             continue
-        if target[1] in ENGINES_CHAINS or re.search(r"-[io] br-\w+ .*-j ACCEPT", line):
+        if target[1] in ENGINES_CHAINS or re.search(LETS_PASS, line):
             return
         if target[1] in ("DROP", "REJECT"):
             yield f"iptables {line}"

@@ -38,7 +38,11 @@ def machine(tmp_path: Path, engine: FakeEngine) -> Machine:
         (Firewall(False, None), "ok", "does not see"),
         (Firewall(True, ENGINE_20_10), "ok", "lets it pass"),
         (Firewall(True, None), "ok", "only root can read its rules"),
-        (Firewall(True, ENGINE_28), "fail", "1 rules such as: iptables -t raw -A PREROUTING -d 192.168.1.10/32"),
+        (
+            Firewall(True, ENGINE_28),
+            "fail",
+            "iptables -t raw -A PREROUTING -d 192.168.1.10/32 ! -i br-1f2e -j DROP (1 such",
+        ),
         (
             Firewall(True, "*filter\n-A DOCKER-USER -j DROP\n-A FORWARD -j DOCKER-USER\n"),
             "warn",

@@ -77,6 +77,14 @@ def test_a_foreign_rule_is_told_when_it_may_drop_what_a_bridge_carries(rules: st
     assert found == ([f"iptables {rule.splitlines()[-1]}"] if told else [])
 
 
+def test_what_comes_after_a_rule_that_lets_bridged_frames_pass_is_not_told() -> None:
+    passing = "-A FORWARD -m physdev  --physdev-is-bridged -j ACCEPT\n-A DOCKER-USER -j DROP\n"
+    assert (
+        seen(ENGINE_28.replace("-A FORWARD -j DOCKER-USER", f"{passing}-A FORWARD -j DOCKER-USER")).foreign_drops()
+        == []
+    )
+
+
 def test_a_policy_that_drops_is_told_where_no_engine_lets_anything_pass() -> None:
     """As with `iptables: false`."""
     assert seen("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n").foreign_drops() == ["iptables -P FORWARD DROP"]
