@@ -14,7 +14,7 @@ from lab.build_cache import CacheEntry
 from lab.docker_engine import DockerEngine
 from lab.docker_errors import explained
 from lab.errors import MachineError
-from lab.images import OWN, Layer, NotPulled, shared_size
+from lab.images import OWN, Layer, NotPulled, packed_size, shared_size
 from lab.progress import Progress
 
 PULL_SILENCE = 60
@@ -64,7 +64,17 @@ class DockerImageStore:
         return [Layer(step["Created"], step["CreatedBy"], step["Size"]) for step in reversed(steps)]
 
     def disk_usage(self) -> int:
-        return shared_size(self.history(image) for image in [*self.names(), *self.leftovers()])
+        images = [*self.names(), *self.leftovers()]
+        return shared_size(map(self.history, images)) + self._packed(images)
+
+    def _packed(self, images: Iterable[str]) -> int:
+        """What containerd, where it keeps the images, has of each layer beside its files: a packed copy."""
+        with self._explained():
+            status = self._client.info().get("DriverStatus") or []
+        if ["driver-type", "io.containerd.snapshotter.v1"] not in status:
+            return 0
+        records = [record for image in images if (record := self._inspect(image))]
+        return packed_size({tuple(self._layers(record)): record["Size"] for record in records})
 
     def pull(self, name: str, progress: Progress) -> None:
         image, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")

@@ -302,6 +302,18 @@ def shared_size(histories: Iterable[Sequence[Layer]]) -> int:
     return total
 
 
+def packed_size(images: Mapping[tuple[str, ...], int]) -> int:
+    """Bytes of the packed copies of all layers, from those of each image, by its layers.
+
+    What an image shares with a smaller one of these counts once. Layers that two share without such an image count
+    twice: the engine does not tell what a single one takes.
+    """
+    return sum(
+        size - max((images[layers[:end]] for end in range(len(layers)) if layers[:end] in images), default=0)
+        for layers, size in images.items()
+    )
+
+
 def remove_all(store: ImageStore, topology: Topology, progress: Progress) -> None:
     """Remove every image of the lab, the base too, and what the builder keeps of them. Its hosts must be down."""
     progress.step("removing the lab's images")

@@ -77,3 +77,37 @@ def test_the_registrys_refusal_is_told_in_its_words(answering: Answering) -> Non
     refusal = HEAD % b"404 Not Found" + chunk(b'{"message": "no such\\nmanifest"}') + chunk(b"")
     with pytest.raises(NotPulled, match=r"^debian:bookworm-slim: no such manifest\n"):
         answering(refusal).pull("debian:bookworm-slim", Told())
+
+
+class ContainerdClient:
+    """An engine with two images, as the SDK tells of them; the storage driver says who keeps them."""
+
+    def __init__(self, *status: list[str]) -> None:
+        self._status = list(status)
+
+    def info(self) -> dict[str, object]:
+        return {"DriverStatus": self._status or None}
+
+    def images(self, filters: dict[str, object]) -> list[dict[str, object]]:
+        return (
+            []
+            if "dangling" in filters
+            else [{"RepoTags": ["datagram-lab/debian:bookworm", "datagram-lab/base:latest"]}]
+        )
+
+    def history(self, image: str) -> list[dict[str, object]]:
+        steps = [{"Created": 2, "CreatedBy": "apt-add", "Size": 5}, {"Created": 1, "CreatedBy": "", "Size": 80}]
+        return steps[1:] if "debian" in image else steps
+
+    def inspect_image(self, image: str) -> dict[str, object]:
+        layers, size = (["sha256:1"], 70) if "debian" in image else (["sha256:1", "sha256:2"], 72)
+        return {"Id": image, "Size": size, "Config": {}, "RootFS": {"Layers": layers}}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [([], 85), ([["Backing Filesystem", "extfs"]], 85), ([["driver-type", "io.containerd.snapshotter.v1"]], 85 + 72)],
+)
+def test_the_packed_copies_count_where_containerd_keeps_them(status: list[list[str]], expected: int) -> None:
+    engine = SimpleNamespace(client=ContainerdClient(*status), address="unix:///engine")
+    assert DockerImageStore(engine).disk_usage() == expected  # type: ignore[arg-type]

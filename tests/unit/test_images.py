@@ -240,6 +240,11 @@ def test_equal_steps_upon_different_bases_are_different_layers() -> None:
     assert images.shared_size([[Layer(1, "a", 10), step], [Layer(1, "b", 20), step]]) == 130
 
 
+def test_what_images_kept_by_containerd_share_is_packed_once() -> None:
+    assert images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "gcc", "peer"): 91}) == 91
+    assert images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "dig"): 80}) == 100
+
+
 def test_remove_all_leaves_the_images_of_others() -> None:
     store = FakeStore(DEBIAN, *ALL, "postgres:15")
     store.nameless = ["sha256:1"]
