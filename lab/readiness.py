@@ -198,7 +198,8 @@ def last_words(engine: Engine, container: Container) -> str:
 
 
 def remedy(container: Container) -> str:
-    return f"lab logs {container.service or container.name} shows the whole log, lab doctor looks at the machine; lab up tries again."
+    name = container.service or container.name
+    return f"lab logs {name} shows the whole log, lab doctor looks at the machine; lab up tries again."
 
 
 def _one_line(text: str) -> str:
