@@ -1,17 +1,20 @@
-"""Packets as they were on a host's wire, decoded with scapy while they come in.
+"""Packets as they were on a host's wire, decoded with scapy when they are looked at.
 
-tcpdump runs beside the host, in its network namespace. The kernel hands packets to it in order, so a capture ends by
-sending a marker frame (the local experimental EtherType 0x88B5 of IEEE 802) from the same place: once the marker has
-been read, so has everything before it.
+`lab.sniffer` runs beside the host, in its network namespace; what it catches and how it ends is told there. A capture
+is complete, or says at the end of its block that it is not.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from lab import checksums, forks, sniffer
 from lab.errors import HostError
 from lab.hostexec import STDERR, Session
 from lab.processes import Process
@@ -20,42 +23,46 @@ from lab.waiting import Deadline
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
-MARKER_TYPE = 0x88B5
-SNAPLEN = "9216"
-"""Bytes kept of a packet: more than a network card of the lab sends, while the ring below holds 3,000 of them."""
-RING_KIB = "32768"
+RING_BYTES = 32 << 20
+"""Of the kernel's memory, while the capture runs: room for 200,000 small packets, or 600 segments of 46 KB."""
 START_SECONDS = 10.0
 END_SECONDS = 20.0
-"""Decoding some ten thousand packets on a busy machine takes that long; nothing waits once it is done."""
+"""Without any news from a capture that is to end."""
 
-_SEND_MARKER = """
-import socket, sys
-raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-raw.bind((sys.argv[1], 0))
-raw.send(bytes(12) + bytes.fromhex(sys.argv[2]) + bytes(46))
-"""
+_SAVEFILE, _RECORD = struct.Struct("<20xI"), struct.Struct("<IIII")
+"""pcap-savefile(5): of its head the type of link; seconds, microseconds, bytes kept and bytes there were."""
 
 
 class Capture:
     """A context manager; `packets` may be read while it runs and after it."""
 
-    def __init__(self, session: Session, filter: str, interface: str) -> None:
+    def __init__(self, session: Session, filter: str, interface: str, lossy: bool = False) -> None:
+        self.dropped = 0
+        """Packets that the kernel had no room for (pcap_stats(3)), known at the end of the block; on lo, each may
+        count twice."""
         self._session = session
         self._filter = filter
         self._interface = interface
-        self._stream = _Stream()
+        self._lossy = lossy
+        self._arrived = bytearray()
+        self._link: int | None = None
+        self._frames: list[tuple[float, bytes, int]] = []
         self._packets: list[Packet] = []
+        self._decoding = threading.Lock()
         self._complaint = b""
         self._listening = False
-        self._marked = False
         self._ended = False
         self._news = threading.Condition()
 
     @property
     def packets(self) -> list[Packet]:
-        """The packets so far, oldest first, each with its `time`."""
+        """The packets so far, oldest first, each with its `time`.
+
+        A checksum of UDP or TCP that the sender left to its network card is completed, as the card would have done.
+        """
         with self._news:
-            return list(self._packets)
+            there = len(self._frames)
+        return self._decoded(there)
 
     def wait_for(self, wanted: Callable[[Packet], object], timeout: float = 5.0) -> Packet:
         """The first packet, those already seen included, for which `wanted` is true.
@@ -64,44 +71,36 @@ class Capture:
         """
         deadline = Deadline.after(timeout)
         looked = 0
-        hits: list[Packet] = []
-
-        def seen() -> bool:
-            nonlocal looked
-            while looked < len(self._packets) and not hits:
-                if _matches(self._packets[looked], wanted):
-                    hits.append(self._packets[looked])
-                looked += 1
-            return bool(hits) or self._ended
-
-        with self._news:
-            self._news.wait_for(seen, deadline.remaining)
-            last = [packet.summary() for packet in self._packets[-5:]]
-        if not hits:
-            raise HostError(
-                f"no such packet on {self._session.name} within {timeout:g} s among {looked} "
-                f"({self._filter or 'no filter'})",
-                f"The last were: {'; '.join(last) or 'none'}",
-            )
-        return hits[0]
+        over = False
+        while not over:
+            with self._news:
+                while len(self._frames) == looked and not self._ended and self._news.wait(deadline.remaining):
+                    pass
+                there, over = len(self._frames), self._ended or deadline.passed
+            for packet in self._decoded(there)[looked:]:
+                if _matches(packet, wanted):
+                    return packet
+            looked = there
+        last = [packet.summary() for packet in self.packets[-5:]]
+        raise HostError(
+            f"no such packet on {self._session.name} within {timeout:g} s among {looked} "
+            f"({self._filter or 'no filter'})",
+            f"The last were: {'; '.join(last) or 'none'}",
+        )
 
     def __enter__(self) -> Capture:
-        import scapy.layers.all  # noqa: F401 - tells scapy the layers before the reader meets a packet
-
-        words = ["tcpdump", "-i", self._interface, "-U", "--immediate-mode", "-s", SNAPLEN, "-B", RING_KIB, "-w", "-"]
-        if self._filter:
-            words.append(f"({self._filter}) or ether proto {MARKER_TYPE:#x}")
+        program = Path(sniffer.__file__).read_text()
+        words = ["python3", "-c", program, self._interface, self._filter, str(RING_BYTES)]
         self._process = Process(self._session.start(words), collect=False)
-        threading.Thread(target=self._feed, name="capture-feed", daemon=True).start()
-        threading.Thread(target=self._decode, name="capture-decode", daemon=True).start()
+        threading.Thread(target=self._feed, name="capture", daemon=True).start()
+        forks.note(self)
         with self._news:
             self._news.wait_for(lambda: self._listening or self._ended, START_SECONDS)
             if self._listening:
                 return self
         self._process.kill()
-        complaint = self._complaint.decode(errors="backslashreplace").strip()
         raise HostError(
-            f"no capture on {self._session.name}: {complaint or 'tcpdump did not start'}",
+            f"no capture on {self._session.name}: {self._said() or 'it did not start'}",
             "The filter is in the words of pcap-filter(7), such as: udp port 4444 and host 192.168.1.20",
         )
 
@@ -109,96 +108,102 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and not self._ended:
-                self._await_marker()
+            if kind is None:
+                self._process.close_stdin()
+                self._await_end()
         finally:
             self._process.kill()
-            with self._news:
-                self._news.wait_for(lambda: self._ended, END_SECONDS)
+        if kind is None:
+            self._require_all()
 
-    def _await_marker(self) -> None:
-        interface = "eth0" if self._interface == "any" else self._interface
-        words = ["python3", "-c", _SEND_MARKER, interface, f"{MARKER_TYPE:04x}"]
-        Process(self._session.start(words)).communicate().check()
+    def start_afresh(self) -> None:
+        threading.Condition.__init__(self._news)  # in its place: who waits has it
+        self._decoding = threading.Lock()
+        self._ended = True
+
+    def _await_end(self) -> None:
         with self._news:
-            self._news.wait_for(lambda: self._marked or self._ended, END_SECONDS)
-            if not self._marked:
-                raise HostError(
-                    f"the capture on {self._session.name} went deaf before its end: {self._complaint!r}",
-                    "What it lacks cannot be known; run the test again.",
-                )
+            while not self._ended:
+                if not self._news.wait(END_SECONDS):
+                    break
+
+    def _require_all(self) -> None:
+        """Raise HostError for a capture that lacks something, or may."""
+        counted = re.search(r"^(\d+) dropped, (\d+) cut$", self._said(), re.MULTILINE)
+        if not counted:
+            raise HostError(
+                f"the capture on {self._session.name} broke off before its end: {self._said() or 'not a word'}",
+                "What it lacks cannot be known; run the test again.",
+            )
+        self.dropped, cut = int(counted[1]), int(counted[2])
+        if not self._lossy and (self.dropped or cut):
+            raise HostError(
+                f"the capture on {self._session.name} is not complete: of {len(self._frames) + self.dropped} packets "
+                f"the kernel dropped {self.dropped}, and {cut} are cut short",
+                "Narrow its filter, or send slower; with lossy=True, `dropped` tells how many are missing.",
+            )
+
+    def _said(self) -> str:
+        return self._complaint.decode(errors="backslashreplace").strip().removeprefix("listening\n")
 
     def _feed(self) -> None:
         try:
             for stream, data in self._process.chunks():
-                if stream == STDERR:
-                    with self._news:
+                with self._news:
+                    if stream == STDERR:
                         self._complaint += data
-                        self._listening = self._listening or b"listening on" in self._complaint
-                        self._news.notify_all()
-                else:
-                    self._stream.put(data)
+                        self._listening = self._listening or self._complaint.startswith(b"listening\n")
+                    else:
+                        self._take(data)
+                    self._news.notify_all()
         except HostError as error:
             self._complaint += error.cause.encode()
-        finally:
-            self._stream.end()
-
-    def _decode(self) -> None:
-        from scapy.error import Scapy_Exception
-        from scapy.utils import PcapReader
-
-        try:
-            for packet in PcapReader(self._stream):
-                with self._news:
-                    if _is_marker(packet):
-                        self._marked = True
-                    else:
-                        self._packets.append(packet)
-                    self._news.notify_all()
-        except (EOFError, Scapy_Exception):
-            pass  # ended before its first packet
         finally:
             with self._news:
                 self._ended = True
                 self._news.notify_all()
 
+    def _take(self, data: bytes) -> None:
+        self._arrived += data
+        at = 0
+        if self._link is None and len(self._arrived) >= _SAVEFILE.size:
+            (self._link,) = _SAVEFILE.unpack_from(self._arrived)
+            at = _SAVEFILE.size
+        while self._link is not None and len(self._arrived) - at >= _RECORD.size:
+            seconds, microseconds, kept, length = _RECORD.unpack_from(self._arrived, at)
+            start, end = at + _RECORD.size, at + _RECORD.size + kept
+            if len(self._arrived) < end:
+                break
+            self._frames.append((seconds + microseconds / 1e6, bytes(self._arrived[start:end]), length))
+            at = end
+        del self._arrived[:at]
 
-class _Stream:
-    """A pipe in memory between the two threads, as a file that scapy reads."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._ended = False
-        self._news = threading.Condition()
-        self.name = "capture"
-
-    def put(self, data: bytes) -> None:
-        with self._news:
-            self._buffer += data
-            self._news.notify_all()
-
-    def end(self) -> None:
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
-
-    def read(self, size: int) -> bytes:
-        with self._news:
-            self._news.wait_for(lambda: len(self._buffer) >= size or self._ended)
-            data = bytes(self._buffer[:size])
-            del self._buffer[:size]
-            return data
-
-    def close(self) -> None:
-        self.end()
+    def _decoded(self, count: int) -> list[Packet]:
+        """The first `count` packets."""
+        with self._decoding:
+            while len(self._packets) < count:
+                self._packets.append(_packet(self._link, *self._frames[len(self._packets)]))
+            return self._packets[:count]
 
 
-def _is_marker(packet: Packet) -> bool:
-    return bool(getattr(packet, "type", None) == MARKER_TYPE or getattr(packet, "proto", None) == MARKER_TYPE)
+def _packet(link: int | None, time: float, frame: bytes, length: int) -> Packet:
+    import scapy.layers.all  # noqa: F401 - tells scapy the layers
+    from scapy.config import conf
+
+    whole = checksums.completed(frame, link)
+    try:
+        packet = conf.l2types.num2layer[link](whole)
+    except Exception:  # as scapy's own readers: what cannot be decoded is shown as it is
+        packet = conf.raw_layer(whole)
+    packet.time = time
+    packet.wirelen = length
+    return packet
 
 
 def _matches(packet: Packet, wanted: Callable[[Packet], object]) -> bool:
     try:
         return bool(wanted(packet))
-    except (IndexError, AttributeError):
-        return False
+    except IndexError as error:
+        if re.fullmatch(r"Layer \[.*\] not found", str(error)):  # as scapy says it
+            return False
+        raise

@@ -140,16 +140,20 @@ class Host:
         with self._sessions.readiness(timeout) as readiness:
             readiness.wait([self.container])
 
-    def capture(self, filter: str = "", *, interface: str | None = None) -> AbstractContextManager[Capture]:
+    def capture(
+        self, filter: str = "", *, interface: str | None = None, lossy: bool = False
+    ) -> AbstractContextManager[Capture]:
         """Record the packets of the host that match a pcap filter (pcap-filter(7)), in its own network namespace.
 
         On its only network card, or on all of them where it has several; `interface` names another, such as `lo`.
+        Frames are what the host's kernel hands to its card, so TCP's may be larger than the wire's (segmentation
+        offload). Raises HostError at the end of the block when packets are missing, unless `lossy`.
         """
         chosen = interface or ("eth0" if len(self.addresses) == 1 else "any")
-        return Capture(self._sessions.sniffer(self.id, self._project, self.name), filter, chosen)
+        return Capture(self._sessions.sniffer(self.id, self._project, self.name), filter, chosen, lossy)
 
     def inject(self, packets: Iterable[Packet]) -> None:
-        """Send hand-made packets from this host: whole IPv4 packets, or Ethernet frames as they are.
+        """Send packets from this host, hand-made or captured: whole IPv4 packets, or Ethernet frames as they are.
 
         It takes root and NET_RAW inside the host, and its `inject` program: the client has them.
         """

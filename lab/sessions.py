@@ -91,7 +91,7 @@ class Sessions:
                     ["sleep", "infinity"],
                     network_of=container,
                     user="root",
-                    cap_add=["NET_RAW", "SETUID", "SETGID", "KILL"],  # tcpdump gives root up, and must still be ended
+                    cap_add=["NET_RAW"],
                 )
                 known = _Sniffer(self._engine.create(wanted), started)
                 with self._lock:

@@ -45,6 +45,9 @@ def command(
     Standard input, output, error and the exit code are the command's own, to the byte. Ctrl-C goes to the command;
     when lab itself ends, for whatever reason, so does all that it started there. In a loop that reads its own input
     (while read h; do lab exec -n "$h" -- hostname; done), -n keeps the command from taking the rest of it, as with ssh.
+
+    The command writes into a pipe, where many programs hold their output back until it is some 4096 bytes: tcpdump -l,
+    grep --line-buffered, python3 -u and stdbuf -oL COMMAND do not.
     """
     words = words[1:] if words[0] == "--" else words
     if not words:

@@ -32,7 +32,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.logs", "lab.networks"),
     ("lab.engine", "lab.processes"),
     ("lab.endpoint", "lab.hostexec", "lab.ownership", "lab.progress", "lab.topology"),
-    ("lab.firewall", "lab.forks", "lab.settings", "lab.waiting"),
+    ("lab.checksums", "lab.firewall", "lab.forks", "lab.settings", "lab.sniffer", "lab.waiting"),
     ("lab.errors",),
 )
 """Top to bottom. A room imports from those below it; a package's own files also from each other."""
