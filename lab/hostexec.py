@@ -30,6 +30,8 @@ VERSION = 1
 MAX_PAYLOAD = 1 << 18
 OUTPUT_WINDOW = 1 << 18
 """Bytes of output that a command may be ahead of who reads it."""
+START_SECONDS = 10.0
+"""For the host to say that it has started a command."""
 
 _HEADER = struct.Struct(">IcI")
 _RUN = struct.Struct(">IHH")
@@ -133,10 +135,15 @@ class RemoteProcess:
 
     @property
     def pid(self) -> int:
-        """The process id inside the host; 0 for what could not be started."""
+        """The process id inside the host; 0 for what could not be started. CommandTimeout where nothing answers."""
         with self.news:
-            self.news.wait_for(lambda: self._pid is not None or self.over)
+            started = self.news.wait_for(lambda: self._pid is not None or self.over, START_SECONDS)
             self.check_alive()
+            if not started:
+                raise CommandTimeout(
+                    f"`{self.argv[0]}` on {self.host} had not started after {START_SECONDS:g} s",
+                    "Is the host paused, or the engine stopped? lab status shows it.",
+                )
             return self._pid or 0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -233,12 +234,14 @@ class Lab:
                 volumes={f"{project}_{name}": place for name, place in (volumes or {}).items()},
             )
         )
+        maker = os.getpid()
         try:
             record = next(container for container in self.engine.containers() if container.id == made)
             yield Host(record.name, record, self.engine, self.sessions, project)
         finally:
-            self.sessions.forget(made)
-            self.engine.remove(made)
+            if os.getpid() == maker:  # a forked child that leaves the block, too, leaves the container to its parent
+                self.sessions.forget(made)
+                self.engine.remove(made)
 
     def close(self) -> None:
         """End the sessions, the captures and the connection to the engine; the hosts go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -24,10 +25,14 @@ Arrival = tuple[str, bytes | LabError | None]
 @click.argument("hosts", metavar="HOST…", nargs=-1, required=True, type=HostName())
 def command(follow: bool, tail: int | None, hosts: tuple[str, ...]) -> None:
     """Show what the main programs of hosts wrote. With several hosts, each line starts with the host's name."""
-    with open_lab() as lab:
+    with open_lab() as lab, contextlib.ExitStack() as opened:
         found = [(name, lab.container_of(name)) for name in hosts]
         width = max(map(len, hosts)) if len(hosts) > 1 else 0
-        streams = [(name, lab.engine.logs(container.id, follow=follow, tail=tail)) for name, container in found]
+        streams = []
+        for name, container in found:
+            stream = lab.engine.logs(container.id, follow=follow, tail=tail)
+            opened.callback(stream.close)
+            streams.append((name, stream))
         if not follow:
             for name, stream in streams:
                 for line in _lines(stream):

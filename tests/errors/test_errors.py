@@ -20,7 +20,7 @@ import pytest
 import requests
 import yaml
 
-from lab import compose, docker_errors, endpoint, errors, preflight, processes, settings, topology
+from lab import compose, docker_errors, endpoint, errors, hostexec, preflight, processes, settings, topology
 from lab.docker_engine import DockerEngine
 from lab.engine import EngineVersion, NetworkRecord
 from lab.errors import LabError
@@ -226,6 +226,9 @@ def test_hosts(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             engine.remove(host.id)
         case "exited":
             engine.change("small_router_1", state="exited", status="Exited (1) 3 seconds ago")
+    if pair.get("command") == "never answers":
+        monkeypatch.setattr(hostexec, "START_SECONDS", 0.05)
+        monkeypatch.setattr(engine, "open_exec", lambda *_: FakeHost())
     if "addresses" in pair:
         engine.change("small_router_1", addresses=pair["addresses"])
     if "output_limit" in pair:
