@@ -37,11 +37,14 @@ from tally_protocol import (
     listen,
     may_answer,
     plural,
+    receive,
     signal_socket,
+    text_of,
 )
 
 # What the parent handles itself, in turn with datagrams; in a child they mean what they mean to any process.
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python has no name for it before 3.12
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Child:
     """What the parent and the child itself know of it."""
 
     client: Client
+    asked: str
     port: int
     hellos: int = 0
     leaving: mmap = field(default_factory=lambda: mmap(-1, 1))  # anonymous, so it stays shared after the fork
@@ -65,18 +69,20 @@ class Nursery:
         # Nobody ever writes to this pipe. Children see its end of file when the parent is gone, however it went.
         self.lifeline, self.held_by_parent = os.pipe()
 
-    def child_for(self, client: Client) -> Child | None:
-        """The client's child, made now if it has none, or none that stays; None when there are too many."""
+    def child_for(self, client: Client, asked: str) -> Child | None:
+        """The client's child at this address, made now if it has none that stays; None when there are too many."""
         for child in self.children.values():
-            if child.client == client and not child.leaving[0]:
+            if (child.client, child.asked) == (client, asked) and not child.leaving[0]:
                 return child  # a hello that was repeated, because the answer was lost
         if len(self.children) >= self.options.clients:
             self.log(client, f"refused, {len(self.children)} children live")
             return None
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((asked, 0))  # the address only
                 sock.connect(client)  # gives the socket a free port and its only peer in one step
-                child = Child(client, sock.getsockname()[1])
+                child = Child(client, asked, sock.getsockname()[1])
                 pid = self.fork(sock, child)
         except OSError as error:  # a broadcast address, no route; or no process, no descriptor left
             self.log(client, f"refused, no child for it: {error.strerror}")
@@ -150,10 +156,10 @@ def serve(sock: socket.socket, child: Child, lifeline: int, options: Namespace, 
         except OSError:  # the client's port was closed when an answer arrived; it may open again
             continue
         if may_answer(data, client, options.port):
-            answer, over = session.hear(data.strip())
+            answer, over = session.hear(text_of(data))
             child.leaving[0] = over  # before the client can know
             if answer:
-                answerer.answer(client, answer)
+                answerer.answer(client, answer, child.asked)
             patience = options.idle
     log(client, f"gone: {session}")
 
@@ -181,17 +187,17 @@ def main() -> int:
             nursery.reap()
             if listener not in ready:
                 continue
-            data, client = listener.recvfrom(LARGEST)
+            data, client, asked = receive(listener)
             if not may_answer(data, client, options.port):
                 continue
-            if data.strip() != b"hello":
-                answerer.refuse(client, UNKNOWN)
-            elif child := nursery.child_for(client):
+            if text_of(data) != b"hello":
+                answerer.refuse(client, UNKNOWN, asked)
+            elif child := nursery.child_for(client, asked):
                 child.hellos += 1
                 if child.hellos <= options.lines:  # see Session.hear
-                    answerer.answer(client, f"+port {child.port}")
+                    answerer.answer(client, f"+port {child.port}", asked)
             else:
-                answerer.refuse(client, f"-busy, {plural(len(nursery.children), 'client')}, try later")
+                answerer.refuse(client, f"-busy, {plural(len(nursery.children), 'client')}, try later", asked)
     finally:
         nursery.end()
 

@@ -37,6 +37,7 @@ UNKNOWN = "-unknown, say hello first"
 QUESTIONS = (b"", b"hello")  # what changes no count
 REFUSALS_IN_A_ROW = 20
 REFUSED_KEPT = 1024  # clients
+IP_PKTINFO = 8  # linux/in.h; Python has no name for it before 3.14
 
 Client = tuple[str, int]
 
@@ -125,6 +126,9 @@ class Log:
 class Answerer:
     """Sends from one socket; what goes wrong on the way out is logged and survived, and nothing waits.
 
+    `asked` is the address that the request was sent to: the answer leaves from it, be it the kernel's choice or not.
+    A host has several, and a client may hear only the one that it asked (RFC 1123, 2.3).
+
     Any source address may be spoofed: a broadcast address, one without a route, a neighbour that is not there. What
     is sent to the last waits in our send buffer until ARP gives up; a send that waited would stall everybody else.
     """
@@ -135,11 +139,11 @@ class Answerer:
         self.refusals = Rate(20)
         self.refused: OrderedDict[Client, int] = OrderedDict()  # how often in a row, the one refused last at the end
 
-    def answer(self, client: Client, text: str) -> None:
+    def answer(self, client: Client, text: str, asked: str) -> None:
         self.refused.pop(client, None)
-        self.send(client, text)
+        self.send(client, text, asked)
 
-    def refuse(self, client: Client, text: str) -> None:
+    def refuse(self, client: Client, text: str, asked: str) -> None:
         """An answer that needs no session, so that anybody can ask for it: at most 20 a second, 20 in a row to one.
 
         The rate alone would let a partner go on for ever that takes its time to answer the refusal.
@@ -151,11 +155,14 @@ class Answerer:
         self.refused.move_to_end(client)
         if len(self.refused) > REFUSED_KEPT:
             self.refused.popitem(last=False)
-        self.send(client, text)
+        self.send(client, text, asked)
 
-    def send(self, client: Client, text: str) -> None:
+    def send(self, client: Client, text: str, asked: str) -> None:
+        source = bytes(4) + socket.inet_aton(asked) + bytes(4)  # struct in_pktinfo, by whichever interface
         try:
-            self.sock.sendto(text.encode() + b"\n", socket.MSG_DONTWAIT, client)
+            self.sock.sendmsg(
+                [text.encode() + b"\n"], [(socket.IPPROTO_IP, IP_PKTINFO, source)], socket.MSG_DONTWAIT, client
+            )
         except OSError as error:
             self.log(client, f"cannot be answered: {error.strerror}")
 
@@ -189,11 +196,23 @@ class Options(argparse.ArgumentParser):
 
 def listen(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     try:
         sock.bind(("", port))
     except OSError as error:
         die(TEMPORARY, f"cannot bind UDP port {port}: {error.strerror}; end what holds it, or take another --port")
     return sock
+
+
+def receive(sock: socket.socket) -> tuple[bytes, Client, str]:
+    """A datagram, its sender, and the address of this host that it was sent to (of a broadcast: where it came in)."""
+    data, [(_, _, info)], _, client = sock.recvmsg(LARGEST, socket.CMSG_SPACE(12))
+    return data, client, socket.inet_ntoa(info[4:8])
+
+
+def text_of(data: bytes) -> bytes:
+    """The line in a datagram, without the end that a program gives it: a newline, or the NUL of a C string."""
+    return data.removesuffix(b"\0").strip()
 
 
 def signal_socket(numbers: Iterable[int]) -> socket.socket:

@@ -14,7 +14,19 @@ import time
 from collections import OrderedDict
 
 from tally_client import check
-from tally_protocol import LARGEST, UNKNOWN, Answerer, Client, Log, Options, Session, listen, may_answer, signal_socket
+from tally_protocol import (
+    UNKNOWN,
+    Answerer,
+    Client,
+    Log,
+    Options,
+    Session,
+    listen,
+    may_answer,
+    receive,
+    signal_socket,
+    text_of,
+)
 
 
 class Table(OrderedDict[Client, Session]):
@@ -66,20 +78,20 @@ def main() -> int:
         table.expire(options.idle, log)
         if sock not in ready:
             continue
-        data, client = sock.recvfrom(LARGEST)
+        data, client, asked = receive(sock)
         if not may_answer(data, client, port):
             continue
 
-        text = data.strip()
+        text = text_of(data)
         session = table.find(client)
         if session is None and text == b"hello":
             session = table.add(client, Session(port, options.lines), options.clients, log)
         if session is None:
-            answerer.refuse(client, UNKNOWN)
+            answerer.refuse(client, UNKNOWN, asked)
             continue
         answer, over = session.hear(text)
         if answer:
-            answerer.answer(client, answer)
+            answerer.answer(client, answer, asked)
         if over:
             del table[client]
             log(client, f"gone: {session}")

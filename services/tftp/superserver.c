@@ -52,8 +52,10 @@ static int listen_udp(const char *port)
     if (errno || end == port || *end || number < 1 || number > 65535)
         die(PERMANENT, "no such UDP port:", port, "expected 1 to 65535");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((in_port_t)number)};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), yes = 1;
+    /* PROGRAM will ask which address each datagram was sent to; the first ones come before it can. */
+    if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &yes, sizeof yes) < 0
+        || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         die(TEMPORARY, "cannot bind UDP port", port, strerror(errno));
     return fd;
 }

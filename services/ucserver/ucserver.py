@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from connections import Connections
-from datagrams import Datagrams, keep_room_to_send, refuse_broadcasts
+from datagrams import IP_PKTINFO, Datagrams, keep_room_to_send, refuse_broadcasts
 from eventlog import EventLog
 
 PERMANENT, TEMPORARY = 100, 111
@@ -60,6 +60,7 @@ def open_sockets(address: str, port: int) -> tuple[socket.socket, socket.socket]
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     keep_room_to_send(datagrams)
     refuse_broadcasts(datagrams)  # before bind: none may slip in
+    datagrams.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     datagrams.bind(listener.getsockname())
     return datagrams, listener
 

@@ -25,6 +25,7 @@ from lab.waiting import Deadline, poll
 FOLDER = Path(__file__).parents[3] / "services" / "ucserver"
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
 PATIENCE = 5.0  # seconds for what should take milliseconds
+IP_PKTINFO = 8  # linux/in.h; Python has no name for it before 3.14
 
 
 class Server:
@@ -154,6 +155,26 @@ def test_only_ascii_letters_change(standing: Server, data: bytes) -> None:
         assert ask(connection, data) == expected
 
 
+def test_answer_leaves_from_the_address_that_was_asked(tmp_path: Path) -> None:
+    """RFC 1123, 2.3: a connected client hears nobody else. The kernel's own choice for loopback is 127.0.0.1."""
+    with running(tmp_path / "log", "--address", "0.0.0.0") as server:
+        for asked in ("127.0.0.1", "127.0.0.77", "127.0.0.78", "127.0.0.77"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(PATIENCE)
+                client.connect((asked, server.address[1]))
+                assert ask(client, b"from you?") == b"FROM YOU?"
+
+
+def test_what_the_kernel_would_choose_is_believed_for_that_client_and_address_only(tmp_path: Path) -> None:
+    with running(tmp_path / "log", "--address", "0.0.0.0") as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.bind(("127.0.0.1", 0))
+        for last in [1, 1, 1, 77, 1, 77, 77, 77, 1, 1]:  # from 127.0.0.1 the kernel answers of itself
+            there = (f"127.0.0.{last}", server.address[1])
+            client.sendto(b"x", there)
+            assert client.recvfrom(10) == (b"X", there)
+
+
 def test_its_own_port_as_the_source_is_refused(server: Server) -> None:
     with udp(server, ("127.0.0.3", server.address[1])) as mirror, udp(server) as control:
         mirror.send(b"who is there?")
@@ -180,17 +201,23 @@ class ScriptedSocket:
     def getsockname(self) -> tuple[str, int]:
         return ("0.0.0.0", 4444)
 
-    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+    def recvmsg(self, size: int, room: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int]]:
         if not self.datagrams:
             raise KeyError
         data, sender = self.datagrams.pop(0)
-        return data[:size], sender
+        return data[:size], [(socket.IPPROTO_IP, IP_PKTINFO, b"\7\0\0\0ownsaddr"[:room])], 0, sender
 
-    def sendto(self, data: bytes, flags: int, address: tuple[str, int]) -> None:
+    def sendmsg(
+        self, data: tuple[bytes], ancillary: list[tuple[int, int, bytes]], flags: int, address: tuple[str, int]
+    ) -> None:
         assert flags & socket.MSG_DONTWAIT, "it would wait for room to send"
+        assert ancillary == [(socket.IPPROTO_IP, IP_PKTINFO, b"\0\0\0\0ownsaddr")], "not by the way it came"
         if code := self.failures.get(address[1]):
             raise OSError(code, os.strerror(code))
-        self.sent.append((data, address))
+        self.sent.append((data[0], address))
+
+    def sendto(self, *_: object) -> None:
+        raise AssertionError("the kernel would not send from an address that this host does not have")
 
 
 FAILURES = [

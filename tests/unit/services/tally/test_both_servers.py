@@ -32,6 +32,49 @@ def test_words_are_counted_from_hello_to_bye(way, start, new_client):
 
 
 @both
+def test_answer_leaves_from_the_address_that_was_asked(way, start):
+    """RFC 1123, 2.3: a connected client hears nobody else. The kernel's own choice for loopback is 127.0.0.1."""
+    server = start(way)
+    for asked in ("127.0.0.1", "127.0.0.77", "127.0.0.78"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect((asked, server.port))
+            client.send(b"one line\n")
+            assert client.recv(100) == b"-unknown, say hello first\n"
+            client.send(b"hello\n")
+            client.connect((asked, int(client.recv(100).removeprefix(b"+port "))))
+            client.send(b"three words here\n")
+            assert client.recv(100) == b"+1 line, 3 words\n"
+
+
+@both
+def test_client_that_says_hello_to_two_addresses_is_served_at_both(way, start):
+    server = start(way)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        for asked in ("127.0.0.77", "127.0.0.78"):
+            client.sendto(b"hello\n", (asked, server.port))
+            answer, source = client.recvfrom(100)
+            assert source == (asked, server.port)
+            there = (asked, int(answer.removeprefix(b"+port ")))
+            client.sendto(b"", there)
+            assert client.recvfrom(100) == (b"+0 lines, 0 words\n", there)
+
+
+@both
+@pytest.mark.parametrize("end", [b"\0", b"\n\0", b"\r\n"])
+def test_line_of_a_program_that_sends_the_nul_of_its_string_is_a_line(way, end, start, new_client):
+    """A C program sends strlen + 1 bytes as often as strlen."""
+    one = new_client(start(way))
+    port = int(re.fullmatch(rb"\+port (\d+)\n", one.knock(b"hello" + end))[1])  # type: ignore[index]
+    one.sock.connect(("127.0.0.1", port))
+    assert one.ask(b"two words" + end) == b"+1 line, 2 words\n"
+    assert one.ask(end) == b"+1 line, 2 words\n"
+    assert one.ask(b"one\0" + end) == b"+2 lines, 3 words\n"  # one NUL is an end; another is a byte of the line
+    assert one.ask(b"bye" + end) == b"+bye, 2 lines, 3 words\n"
+
+
+@both
 def test_two_clients_never_see_each_others_count(way, start, new_client):
     server = start(way)
     one, two = new_client(server), new_client(server, "127.0.0.3")

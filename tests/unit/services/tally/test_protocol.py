@@ -21,8 +21,8 @@ def test_may_answer():
 class Outbox(list):
     """Stands for a socket: keeps what is sent, as (client, text)."""
 
-    def sendto(self, text: bytes, _flags: int, client: tuple[str, int]) -> None:
-        self.append((client, text))
+    def sendmsg(self, text: list[bytes], _ancillary: object, _flags: int, client: tuple[str, int]) -> None:
+        self.append((client, text[0]))
 
 
 @pytest.mark.usefixtures("modules")
@@ -35,13 +35,13 @@ def test_partner_is_refused_so_often_in_a_row_and_no_more_however_slow_it_is(pau
     partner, sent = ("192.168.1.20", 4444), Outbox()
     answerer = tally_protocol.Answerer(sent, lambda *_: None)
     for _ in range(1000):
-        answerer.refuse(partner, "-unknown")
+        answerer.refuse(partner, "-unknown", "192.168.1.21")
     assert sent == 20 * [(partner, b"-unknown\n")]
     if pause:
-        answerer.refuse(("192.168.1.20", 4445), "-unknown")
+        answerer.refuse(("192.168.1.20", 4445), "-unknown", "192.168.1.21")
         assert len(sent) == 21, "another client is not concerned"
-        answerer.answer(partner, "+port 4446")
-        answerer.refuse(partner, "-unknown")
+        answerer.answer(partner, "+port 4446", "192.168.1.21")
+        answerer.refuse(partner, "-unknown", "192.168.1.21")
         assert len(sent) == 23, "after a hello the client is refused as before"
 
 
@@ -53,6 +53,6 @@ def test_what_is_kept_of_refused_clients_is_bounded(monkeypatch):
     monkeypatch.setattr(tally_protocol, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     answerer = tally_protocol.Answerer(Outbox(), lambda *_: None)
     for port in range(1024, 5000):
-        answerer.refuse(("192.168.1.20", port), "-unknown")
+        answerer.refuse(("192.168.1.20", port), "-unknown", "192.168.1.21")
     assert len(answerer.refused) == 1024
     assert next(reversed(answerer.refused)) == ("192.168.1.20", 4999)
