@@ -51,6 +51,89 @@ def test_a_message_cannot_forge_a_line_or_drive_the_terminal(lab: Lab, syslog: H
     assert re.search(rf"{token}#012forged#033\[31m#303#244 pri=user\.info$", line)
 
 
+SEND = """
+import socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.connect("/dev/log")
+    s.send(sys.stdin.buffer.read())
+"""
+
+
+def line_of(lab: Lab, syslog: Host, token: str, message: bytes) -> str:
+    """The line that a message with this token in it leaves in the log, with TOKEN for it."""
+    mark = syslog.mark_log()
+    lab.host("unixclient").run(["python3", "-c", SEND], input=message.replace(b"TOKEN", token.encode())).check()
+    return syslog.wait_for_log(rf"^.*{token}.*$", since=mark).group().replace(token, "TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (
+            b'<165>1 2003-10-11T22:14:15.003Z host.example app 77 ID47 [a@1 iut="3"] TOKEN x',
+            "app[77] TOKEN x pri=local4.notice",
+        ),
+        (b"<34>1 2003-10-11T22:14:15.003+01:00 - su - - - TOKEN", "su TOKEN pri=auth.crit"),
+        (b"<34>1 - - - - - - TOKEN", "- TOKEN pri=auth.crit"),
+        (b"<14>2026-11-27T10:00:00+01:00 tag: TOKEN iso stamp", "tag: TOKEN iso stamp pri=user.info"),
+        (b"<14>2026-11-27T10:00:00.123456Z TOKEN x", "TOKEN x pri=user.info"),
+        (b"2026-11-27T10:00:00Z tag: TOKEN", "tag: TOKEN pri=user.notice"),
+        (b"<14>Nov  7 10:00:00 tag[7]: TOKEN", "tag[7]: TOKEN pri=user.info"),
+        (b"<14>Nov 27 2026 10:00:00 tag: TOKEN a year", "tag: TOKEN a year pri=user.info"),
+        (b"<14>Nov 27 10:00:00 2026 tag: TOKEN", "2026 tag: TOKEN pri=user.info"),
+        (b"<14>Nov 27 10:00:00 TOKEN without a tag", "TOKEN without a tag pri=user.info"),
+        (b"<14>Nov 27 10:00:00 host tag: TOKEN", "host tag: TOKEN pri=user.info"),
+        (b"<14>tag: TOKEN", "tag: TOKEN pri=user.info"),
+        (b"<14>tag TOKEN without a colon", "tag TOKEN without a colon pri=user.info"),
+        (b"<14>tag:TOKEN", "tag:TOKEN pri=user.info"),
+        (b"<14>[TOKEN] x", "[TOKEN] x pri=user.info"),
+        (b"<14>  TOKEN", "  TOKEN pri=user.info"),
+        (b"<14>/usr/bin/prog: TOKEN", "/usr/bin/prog: TOKEN pri=user.info"),
+        (b"<0>tag: TOKEN", "tag: TOKEN pri=kern.emerg"),
+        (b"<191>tag: TOKEN", "tag: TOKEN pri=local7.debug"),
+        (b"<192>tag: TOKEN", "<192>tag: TOKEN pri=user.notice"),
+        (b"<-1>tag: TOKEN", "<-1>tag: TOKEN pri=user.notice"),
+        (b"<1234>tag: TOKEN", "<1234>tag: TOKEN pri=user.notice"),
+        (b"<>tag: TOKEN", "<>tag: TOKEN pri=user.notice"),
+        (b"<14 TOKEN", "<14 TOKEN pri=user.notice"),
+        (b"TOKEN no pri", "TOKEN no pri pri=user.notice"),
+        (b"no pri TOKEN: x", "no pri TOKEN: x pri=user.notice"),
+        (b"http://TOKEN", "http://TOKEN pri=user.notice"),
+        (b"\xff\1 TOKEN", "#377#001 TOKEN pri=user.notice"),
+        (b"<14>tag: TOKEN\n", "tag: TOKEN pri=user.info"),
+        (b"<14>tag: TOKEN\0", "tag: TOKEN pri=user.info"),
+        (b"<14>tag: TOKEN\nx\0y", "tag: TOKEN#012x#000y pri=user.info"),
+        (b"<46>rsyslogd: [TOKEN] start", "rsyslogd: [TOKEN] start pri=syslog.info"),
+        (b"ready /run/lab/log TOKEN", "ready /run/lab/log TOKEN pri=user.notice"),
+    ],
+)
+def test_text_arrives_whole_whatever_stands_before_it(
+    lab: Lab, syslog: Host, token: str, message: bytes, line: str
+) -> None:
+    """RFC 3164, 4.3: a relay takes off what is a valid priority and date, and nothing else; without one it is 13."""
+    assert line_of(lab, syslog, token, message) == line
+
+
+def test_logger_writes_both_forms(lab: Lab, syslog: Host, token: str) -> None:
+    mark = syslog.mark_log()
+    lab.host("unixclient").run(["logger", "--rfc5424", "-t", "me", f"new {token}"]).check()
+    syslog.wait_for_log(rf"^me new {token} pri=user\.notice$", since=mark)
+
+
+def test_message_is_cut_where_the_readme_says(lab: Lab, syslog: Host, token: str) -> None:
+    line = line_of(lab, syslog, token, b"<14>tag: TOKEN" + b"x" * 65_000)
+    assert len("<14>" + line.replace("TOKEN", token).removesuffix(" pri=user.info")) == 8096
+
+
+def test_nobody_but_the_server_says_that_it_is_ready(lab: Lab, syslog: Host, token: str) -> None:
+    mark = syslog.mark_log()
+    for words in (b"<46>rsyslogd: [x] start", b"<46>rsyslogd: start", b"ready /run/lab/log", b"healthy: heard"):
+        lab.host("unixclient").run(["python3", "-c", SEND], input=words).check()
+    lab.host("unixclient").run(["logger", token]).check()
+    syslog.wait_for_log(token, since=mark)
+    assert not re.search(r"^(ready|healthy)(?!.* pri=[a-z0-9.]+$)", syslog.logs(since=mark), re.M)
+
+
 @pytest.mark.parametrize("end", ["restart", "kill"])
 def test_senders_follow_the_log_through_its_restart_and_its_sudden_death(
     lab: Lab, syslog: Host, token: str, end: str
