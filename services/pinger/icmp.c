@@ -73,7 +73,7 @@ struct answer read_answer(const uint8_t *packet, size_t size, const struct echo 
     memcpy(&icmp, message, sizeof icmp);
 
     if (icmp.type == ICMP_ECHOREPLY) {
-        if (outer.saddr != echo->target.s_addr)
+        if (outer.saddr != echo->target.s_addr && !echo->anybody)
             return foreign;
         answer.kind = REPLY;
         request = icmp;

@@ -2,11 +2,13 @@
 #ifndef ICMP_H
 #define ICMP_H
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct echo {
     struct in_addr target;
+    bool anybody; /* replies: the target is an address of many, and each answers from its own */
     uint16_t identifier, sequence;
 };
 

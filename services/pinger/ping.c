@@ -33,8 +33,9 @@ static bool packet_before(int sock, int64_t moment)
     return ppoll(&(struct pollfd){sock, POLLIN, 0}, 1, &(struct timespec){left / SECOND, left % SECOND}, &none) > 0;
 }
 
-/* Reads one packet; true if it settles the request that went out at `since`. */
-static bool settles(int sock, const struct echo *echo, int64_t since)
+/* Reads one packet; true if it settles the request that went out at `since`. If that was settled before (`again`), by
+ * another of those that the target stands for, it only gets its line. */
+static bool settles(int sock, const struct echo *echo, int64_t since, bool again)
 {
     static uint8_t packet[65536];
     ssize_t size = recv(sock, packet, sizeof packet, MSG_DONTWAIT);
@@ -46,14 +47,16 @@ static bool settles(int sock, const struct echo *echo, int64_t since)
         return false;
     const char *from = inet_ntoa(answer.from);
     if (answer.kind == ERROR) {
-        seen.undeliverable++;
+        seen.undeliverable += !again;
         printf("%s: seq=%u, reported by %s\n", answer.words, answer.sequence, from);
         return true;
     }
-    seen.least = !seen.answered || rtt < seen.least ? rtt : seen.least;
-    seen.most = rtt > seen.most ? rtt : seen.most;
-    seen.sum += rtt;
-    seen.answered++;
+    if (!again) {
+        seen.least = !seen.answered || rtt < seen.least ? rtt : seen.least;
+        seen.most = rtt > seen.most ? rtt : seen.most;
+        seen.sum += rtt;
+        seen.answered++;
+    }
     printf("%zu bytes from %s: seq=%u ttl=%d time=%.3f ms\n", answer.size, from, answer.sequence, answer.ttl,
            (double)rtt / 1e6);
     return true;
@@ -68,11 +71,11 @@ static void send_and_wait(int sock, struct echo echo)
         size_t size = echo_request(packet, &echo, asked.payload);
         int64_t since = monotonic();
         seen.sent++;
-        bool settled = sendto(sock, packet, size, 0, (struct sockaddr *)&to, sizeof to) < 0;
-        if (settled)
+        bool sent = sendto(sock, packet, size, 0, (struct sockaddr *)&to, sizeof to) >= 0, settled = !sent;
+        if (!sent)
             printf("not sent: seq=%u, %m\n", echo.sequence);
-        while (!settled && packet_before(sock, since + asked.timeout))
-            settled = settles(sock, &echo, since);
+        while (sent && (!settled || echo.anybody) && packet_before(sock, since + asked.timeout))
+            settled |= settles(sock, &echo, since, settled);
         if (told_to_end)
             return;
         if (!settled)

@@ -48,6 +48,31 @@ static struct in_addr resolve(const char *name)
     return address;
 }
 
+/* Whether it is the broadcast address of a network of ours: only to those a socket is denied that did not ask for it. */
+static bool is_broadcast(struct in_addr address)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = address, .sin_port = htons(1)};
+    int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool denied = connect(probe, (struct sockaddr *)&to, sizeof to) < 0 && errno == EACCES;
+    close(probe);
+    return denied;
+}
+
+/* Whom to ping, and whose replies count, as ping(8) has it. */
+static struct echo choose(const char *name, bool broadcast)
+{
+    struct echo echo = {.target = resolve(name)};
+    if (echo.target.s_addr == htonl(INADDR_ANY))
+        echo.target.s_addr = htonl(INADDR_LOOPBACK); /* 0.0.0.0 is "this host": it answers from 127.0.0.1 */
+    bool everybody = is_broadcast(echo.target);
+    if (everybody && !broadcast)
+        die(PERMANENT, "%s is a broadcast address: -b pings all who are there, and whoever answers counts", name);
+    echo.anybody = everybody || IN_MULTICAST(ntohl(echo.target.s_addr));
+    if (echo.anybody && asked.interval < SECOND)
+        die(PERMANENT, "%s may be many hosts: -i takes 1 s or more", name);
+    return echo;
+}
+
 static double number(int option, double least, double most)
 {
     char *end;
@@ -71,9 +96,11 @@ int main(int argc, char **argv)
     if (sock < 0)
         die(PERMANENT, "cannot open a raw socket: %s: %s", strerror(error), error == EPERM ? why_no_raw_socket() : "");
 
-    static const char usage[] = "usage: pinger [-c COUNT] [-i SECONDS] [-W SECONDS] [-t TTL] [-s BYTES] HOST";
-    for (int option; (option = getopt(argc, argv, "c:i:W:t:s:")) != -1;)
+    static const char usage[] = "usage: pinger [-c COUNT] [-i SECONDS] [-W SECONDS] [-t TTL] [-s BYTES] [-b] HOST";
+    int broadcast = 0;
+    for (int option; (option = getopt(argc, argv, "bc:i:W:t:s:")) != -1;)
         switch (option) {
+        case 'b': broadcast = 1; break;
         case 'c': asked.count = (unsigned)number('c', 1, 1e9); break;
         case 'i': asked.interval = (int64_t)(number('i', 0.2, 3600) * SECOND); break; /* no floods by way of root */
         case 'W': asked.timeout = (int64_t)(number('W', 0.01, 60) * SECOND); break;
@@ -84,10 +111,11 @@ int main(int argc, char **argv)
     if (argc - optind != 1)
         die(PERMANENT, "%s", usage);
 
-    struct echo echo = {.target = resolve(argv[optind])};
+    struct echo echo = choose(argv[optind], broadcast);
     struct icmp_filter wanted = {~(1u << ICMP_ECHOREPLY | 1u << ICMP_DEST_UNREACH | 1u << ICMP_TIME_EXCEEDED)};
     if (getrandom(&echo.identifier, sizeof echo.identifier, 0) < 0 ||
         setsockopt(sock, SOL_RAW, ICMP_FILTER, &wanted, sizeof wanted) < 0 ||
+        setsockopt(sock, SOL_SOCKET, SO_BROADCAST, &broadcast, sizeof broadcast) < 0 ||
         setsockopt(sock, IPPROTO_IP, IP_TTL, &asked.ttl, sizeof asked.ttl) < 0)
         die(TEMPORARY, "cannot prepare the raw socket: %m");
     sigset_t ends;

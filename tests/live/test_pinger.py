@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from scapy.layers.inet import ICMP, IP
@@ -83,6 +83,54 @@ def test_a_silent_host_is_reported_as_lost(pinger, silent):
     assert done.text.count("no answer: seq=") == 2
     assert "2 sent, 0 answered, 0 reported undeliverable, 100% lost\n" in done.text
     assert done.exit == 111
+
+
+@pytest.mark.parametrize("name", ["0.0.0.0", "0"])
+def test_the_address_zero_is_the_host_itself(pinger, name):
+    """As ping(8) has it; RFC 1122, 3.2.1.3: this host on this network."""
+    done = pinger.run(["pinger", "-c", "1", "-W", "1", name]).check()
+    assert "64 bytes from 127.0.0.1: seq=1 ttl=64 " in done.text
+
+
+@pytest.fixture(scope="module")
+def two_who_answer_broadcasts(lab):
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                lab.container(
+                    "datagram-lab/base",
+                    networks=["lan"],
+                    sysctls={"net.ipv4.icmp_echo_ignore_broadcasts": "0"},
+                    command=["sleep", "120"],
+                )
+            )
+            for _ in range(2)
+        ]
+
+
+@pytest.mark.parametrize("of_the_network", [True, False])
+def test_a_broadcast_takes_b_and_then_anybodys_reply_counts(pinger, two_who_answer_broadcasts, of_the_network):
+    everybody = re.sub(r"\d+$", "255", pinger.address) if of_the_network else "255.255.255.255"
+    refused = pinger.run(["pinger", "-c", "1", "-W", "1", everybody])
+    assert refused.exit == 100
+    assert f"{everybody} is a broadcast address: -b " in refused.stderr.decode()
+    done = pinger.run(["pinger", "-b", "-c", "2", "-W", "0.5", everybody]).check()
+    for host in two_who_answer_broadcasts:
+        for number in (1, 2):
+            assert f"64 bytes from {host.address}: seq={number} ttl=64 " in done.text
+    assert "2 sent, 2 answered, 0 reported undeliverable, 0% lost" in done.text
+
+
+def test_a_multicast_address_needs_no_b(pinger, two_who_answer_broadcasts):
+    done = pinger.run(["pinger", "-c", "1", "-W", "0.5", "224.0.0.1"]).check()
+    for host in two_who_answer_broadcasts:
+        assert f"64 bytes from {host.address}: seq=1 " in done.text
+
+
+@pytest.mark.parametrize("words", [["-b", "255.255.255.255"], ["224.0.0.1"]])
+def test_many_hosts_are_not_pinged_in_quick_succession(pinger, words):
+    done = pinger.run(["pinger", "-i", "0.5", *words])
+    assert (done.exit, done.stderr) == (100, f"pinger: {words[-1]} may be many hosts: -i takes 1 s or more\n".encode())
 
 
 @pytest.mark.parametrize("size", [0, 1, 1472, 1473, 65507])
