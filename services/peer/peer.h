@@ -12,7 +12,7 @@ struct settings {
     int port;
     int64_t interval;
     unsigned lines;    /* printed a second, at most */
-    const char *heard; /* file touched whenever a broadcast of this very host comes back; may be NULL */
+    const char *heard; /* file whose times tell when a broadcast was heard, this host's and another's; may be NULL */
 };
 extern struct settings peer;
 

@@ -35,6 +35,14 @@ static bool is_ours(struct in_addr address, int64_t now)
     return bound;
 }
 
+/* Sets one of the file's times to now: the last change tells of a broadcast of this very host, the last access of
+ * another's. */
+static void note(int heard, bool ours)
+{
+    const struct timespec now = {.tv_nsec = UTIME_NOW}, as_it_was = {.tv_nsec = UTIME_OMIT};
+    futimens(heard, (struct timespec[2]){ours ? as_it_was : now, ours ? now : as_it_was});
+}
+
 static void print(uint32_t wire, ssize_t size, const struct sockaddr_in *from)
 {
     const char *name = inet_ntoa(from->sin_addr);
@@ -64,8 +72,8 @@ void receive(int sock)
         if (size < 0)
             die(TEMPORARY, "cannot receive on UDP port %d: %m", peer.port);
         int64_t now = monotonic();
-        if (heard >= 0 && is_ours(from.sin_addr, now))
-            futimens(heard, NULL);
+        if (heard >= 0)
+            note(heard, is_ours(from.sin_addr, now));
         if (now >= second) {
             if (lines > peer.lines)
                 fprintf(stderr, "peer: %u more left out (--lines %u a second)\n", lines - peer.lines, peer.lines);
@@ -83,19 +91,30 @@ void receive(int sock)
     }
 }
 
-/* The health check: a broadcast of this host came back within the last three intervals. */
+static int64_t age(struct timespec then)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (now.tv_sec - then.tv_sec) * SECOND + now.tv_nsec - then.tv_nsec;
+}
+
+/* The health check: a broadcast of this host came back within the last three intervals. The kernel itself returns those,
+ * whatever becomes of the network; what only that can have brought, another's, is told but not asked for: a peer may be
+ * alone. */
 int check(const char *file)
 {
     struct stat last;
-    struct timespec now;
     if (stat(file, &last) < 0)
         die(TEMPORARY, "no peer has run here with --heard %s: %m", file);
     if (last.st_mtim.tv_sec == 0)
         die(TEMPORARY, "no broadcast of this host has come back");
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age = (now.tv_sec - last.st_mtim.tv_sec) * SECOND + now.tv_nsec - last.st_mtim.tv_nsec;
-    if (age > 3 * peer.interval)
-        die(TEMPORARY, "the last broadcast of this host came back %.1f s ago", (double)age / SECOND);
-    printf("a broadcast of this host came back %.1f s ago\n", (double)age / SECOND);
+    int64_t own = age(last.st_mtim), others = age(last.st_atim);
+    if (own > 3 * peer.interval)
+        die(TEMPORARY, "the last broadcast of this host came back %.1f s ago", (double)own / SECOND);
+    printf("a broadcast of this host came back %.1f s ago; ", (double)own / SECOND);
+    if (others > 3 * peer.interval)
+        printf("no other host's was heard: it is alone, or its network carries nothing\n");
+    else
+        printf("another host's was heard %.1f s ago\n", (double)others / SECOND);
     return ENDED;
 }

@@ -176,6 +176,14 @@ def test_without_a_route_it_says_so_once_and_its_check_fails(lab):
     assert (check.exit, check.stderr) == (111, b"peer: no broadcast of this host has come back\n")
 
 
+def test_the_check_tells_whether_the_network_has_brought_anything(lab):
+    """A host's own broadcast comes back from its own kernel, so it proves nothing about the wire; another's does."""
+    check = ["peer", "--check", "/dev/shm/peer-heard"]
+    among_others, alone = lab.host("peer69").run(check).check(), lab.host("farpeer").run(check).check()
+    assert re.search(r"; another host's was heard [0-3]\.\d s ago$", among_others.text)
+    assert alone.text.endswith("; no other host's was heard: it is alone, or its network carries nothing\n")
+
+
 def test_the_check_follows_this_hosts_own_broadcasts(lab, host):
     check = ["peer", "--interval", "0.2", "--check", "/dev/shm/heard"]
     assert b"no peer has run here" in host.run(check).stderr
