@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.errors import UsageError
 from lab.topology import Network, Pool, fill_in, read
@@ -94,6 +95,18 @@ def test_the_projects_own_file_has_a_role_and_a_try_for_each_host() -> None:
     topology = read(Path(__file__).parents[2] / "compose.yaml", {})
     lacking = [service.name for service in topology.hosts if not (service.role and service.attempt)]
     assert not lacking
+
+
+def test_the_projects_own_file_gives_each_fixed_address_a_name_in_every_host() -> None:
+    """By another setting of the LANs too: from `extra_hosts` come /etc/hosts and the zone `lab`."""
+    path, variables = Path(__file__).parents[2] / "compose.yaml", {"LAB_LAN": "10.1.1", "LAB_FAR": "10.2.2"}
+    services = yaml.safe_load(path.read_text())["services"]
+    hosts = read(path, variables).hosts
+    fixed = {host.name: next(iter(host.addresses.values())) for host in hosts if host.replicas is None}
+    fixed["router"] = "10.1.1.1"  # where everybody's packets go, not the address that the engine gave it
+    for host in hosts:
+        named = services[host.name]["extra_hosts"]
+        assert {name: fill_in(address, variables) for name, address in named.items()} == fixed
 
 
 def test_a_network_has_its_pool_and_its_drivers_options(compose_file: Path) -> None:
