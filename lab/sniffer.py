@@ -111,8 +111,8 @@ def settle() -> None:
             try:
                 raw.send(frame)
                 raw.recv(len(frame))
-            except TimeoutError:
-                pass  # no room in the queue; so what was in it has been passed on since
+            except OSError:
+                pass  # no room in the queue, so what was in it has been passed on since; or lo is down
 
 
 def finish(interface: str, over: threading.Event) -> None:
