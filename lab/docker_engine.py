@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -274,6 +275,8 @@ def _tls(engine: endpoint.Endpoint) -> docker.tls.TLSConfig | None:
     folder = engine.certificates
     if folder is None:
         return None
+    if not engine.verified:  # that is its user's wish; the library would complain at each request
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     proof = (str(folder / "cert.pem"), str(folder / "key.pem"))
     return docker.tls.TLSConfig(
         client_cert=proof if any(Path(file).exists() for file in proof) else None,

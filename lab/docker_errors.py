@@ -23,7 +23,7 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
     (
         MachineError,
         r"TLSParameterError|TLS configurations|SSLError|HTTP request to an HTTPS server",
-        "the certificates for the engine at {address} are not in order",
+        "the certificates for the engine at {address} are not in order: {text}",
         "DOCKER_CERT_PATH (or the context) must hold ca.pem, cert.pem and key.pem; docker version tries them.",
     ),
     (

@@ -25,7 +25,7 @@ ROOM_NEEDED = 2 * 1024**3
 """Bytes that building every image takes at most, with the packages fetched on the way."""
 ROOM_TO_RUN = 200 * 1024**2
 
-ROOTLESS = "rootless"
+ROOTLESS = "rootless, so memory and processes are limited (and memory counted) only with cgroup v2 and systemd"
 """What an engine of an ordinary user cannot do."""
 
 Level = Literal["ok", "warn", "fail"]

@@ -101,8 +101,8 @@ def run() -> int:
         status = cli.main(prog_name="lab", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.Abort:  # Ctrl-C before the command had begun
-        return 130
+    except click.Abort as abort:  # a signal before the command had begun
+        return abort.__cause__.exit_code if isinstance(abort.__cause__, Ended) else 130
     except click.ClickException as error:
         error.show()
         return error.exit_code

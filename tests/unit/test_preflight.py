@@ -5,7 +5,7 @@ import pytest
 
 from lab import preflight
 from lab.compose import Compose
-from lab.engine import Container, NetworkRecord
+from lab.engine import Container, EngineVersion, NetworkRecord
 from lab.errors import MachineError
 from lab.preflight import Machine, examine
 from lab.settings import Settings
@@ -104,3 +104,13 @@ def test_up_stops_at_the_first_failure_with_exit_code_3(machine: Make) -> None:
         preflight.require(machine(FakeEngine(free=1)))
     assert caught.value.exit_code == 3
     assert "disk is full" in caught.value.cause
+
+
+def test_an_engine_without_root_is_told_with_what_it_cannot(machine: Make) -> None:
+    answer = EngineVersion("28.5.2", (1, 51), place="unix:///run/user/1000/docker.sock", rootless=True)
+    (found,) = examine(machine(FakeEngine(answer=answer)), [preflight.engine])
+    assert found.level == "ok"
+    assert found.text.endswith(
+        "API 1.51, at unix:///run/user/1000/docker.sock; rootless, so memory and processes are "
+        "limited (and memory counted) only with cgroup v2 and systemd"
+    )
