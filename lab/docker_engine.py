@@ -8,18 +8,15 @@ import re
 import shutil
 import socket
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import docker
 import docker.errors
-import docker.tls
 import docker.utils
 
-from lab import endpoint, forks, ownership
+from lab import docker_tls, endpoint, forks, ownership
 from lab.docker_errors import explained
 from lab.docker_streams import Connection, DockerStream, ExecTransport, documents, payloads
 from lab.engine import (
@@ -88,7 +85,7 @@ class DockerEngine:
 
     def _connect(self, version: str) -> Any:
         try:
-            tls = _tls(self.endpoint) or False
+            tls = docker_tls.of(self.endpoint) or False
             return docker.APIClient(base_url=self.endpoint.address, version=version, timeout=TIMEOUT, tls=tls)
         except ValueError as error:  # such as a port out of range
             raise docker.errors.DockerException(f"Invalid bind address: {error}") from error
@@ -269,20 +266,6 @@ class DockerEngine:
             return shutil.disk_usage(self._info["DockerRootDir"]).free
         except OSError:
             return None
-
-
-def _tls(engine: endpoint.Endpoint) -> docker.tls.TLSConfig | None:
-    folder = engine.certificates
-    if folder is None:
-        return None
-    if not engine.verified:  # that is its user's wish; the library would complain at each request
-        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
-    proof = (str(folder / "cert.pem"), str(folder / "key.pem"))
-    return docker.tls.TLSConfig(
-        client_cert=proof if any(Path(file).exists() for file in proof) else None,
-        ca_cert=str(folder / "ca.pem") if engine.verified else None,
-        verify=engine.verified,
-    )
 
 
 def _numbers(api: str) -> tuple[int, int]:

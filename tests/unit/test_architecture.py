@@ -25,7 +25,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab.building", "lab.image_store"),
     ("lab.base_image",),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
-    ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_streams", "lab.hosts"),
+    ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_streams", "lab.docker_tls", "lab.hosts"),
     ("lab.docker_errors",),
     ("lab.sessions",),
     ("lab.capture", "lab.last_up", "lab.readiness"),
@@ -41,8 +41,8 @@ LONGEST = 400
 """Lines of a module."""
 
 MAY_IMPORT = {
-    "docker": {"lab.docker_engine", "lab.docker_errors", "lab.docker_streams", "lab.image_store"},
-    "requests": {"lab.docker_errors", "lab.docker_streams", "lab.image_store"},
+    "docker": {"lab.docker_engine", "lab.docker_errors", "lab.docker_streams", "lab.docker_tls", "lab.image_store"},
+    "requests": {"lab.docker_errors", "lab.docker_streams", "lab.docker_tls", "lab.image_store"},
     "scapy": {"lab.capture", "lab.hosts"},
     "subprocess": {"lab.compose", "lab.debian", "lab.firewall"},
 }
