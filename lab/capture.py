@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from lab import checksums, forks, sniffer
+from lab import checksums, forks
 from lab.errors import HostError
 from lab.hostexec import STDERR, Session
 from lab.processes import Process
@@ -23,6 +23,8 @@ from lab.waiting import Deadline
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+SNIFFER = Path(__file__).with_name("sniffer.py")
+"""Run in a container; to import it here would load ctypes for nothing."""
 RING_BYTES = 32 << 20
 """Of the kernel's memory, while the capture runs: room for 200,000 small packets, or 600 segments of 46 KB."""
 START_SECONDS = 10.0
@@ -89,8 +91,7 @@ class Capture:
         )
 
     def __enter__(self) -> Capture:
-        program = Path(sniffer.__file__).read_text()
-        words = ["python3", "-c", program, self._interface, self._filter, str(RING_BYTES)]
+        words = ["python3", "-c", SNIFFER.read_text(), self._interface, self._filter, str(RING_BYTES)]
         self._process = Process(self._session.start(words), collect=False)
         threading.Thread(target=self._feed, name="capture", daemon=True).start()
         forks.note(self)

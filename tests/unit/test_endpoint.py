@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import docker_engine
+from lab import docker_tls
 from lab.endpoint import SOCKET, TLS_PORT, Endpoint, find
 
 OFFICE = "tcp://office:2376"
@@ -82,7 +82,7 @@ def test_a_context_brings_its_certificates(home: Path) -> None:
     tls = make_context(home / ".docker", "office", certificates=True)
     found = find({"HOME": str(home), "DOCKER_CONTEXT": "office"})
     assert found == Endpoint(OFFICE, "context office", tls, verified=True)
-    sdk = docker_engine._tls(found)
+    sdk = docker_tls.of(found)
     assert sdk is not None
     assert (sdk.cert, sdk.ca_cert, sdk.verify) == ((f"{tls}/cert.pem", f"{tls}/key.pem"), f"{tls}/ca.pem", True)
 
@@ -90,7 +90,7 @@ def test_a_context_brings_its_certificates(home: Path) -> None:
 def test_a_context_that_skips_verification_has_tls_all_the_same(home: Path) -> None:
     make_context(home / ".docker", "office", unverified=True)
     found = find({"HOME": str(home), "DOCKER_CONTEXT": "office"})
-    sdk = docker_engine._tls(found)
+    sdk = docker_tls.of(found)
     assert sdk is not None
     assert (sdk.cert, sdk.ca_cert, sdk.verify) == (None, None, False)
     assert found.environment({})["DOCKER_TLS"] == "1"
