@@ -19,7 +19,7 @@ MEMORY = r"""
 for process in /proc/[0-9]*; do
     case $(tr '\0' ' ' <$process/cmdline) in
         *--check*) ;;
-        python3*/[t]ally_*.py*) grep ^Pss: $process/smaps_rollup ;;
+        python3*/[t]ally_*.py*) grep ^Private_Dirty: $process/smaps_rollup ;;
     esac
 done 2>/dev/null
 """
@@ -79,8 +79,8 @@ def near(server: Host, last: int) -> str:
 
 
 def memory_kib(server: Host) -> list[int]:
-    """What each of the server's processes holds in memory; pages that they share are divided among them."""
-    return [int(kib) for kib in re.findall(r"Pss:\s+(\d+)", server.run(["sh", "-c", MEMORY]).check().text)]
+    """What each of the server's processes holds for itself alone; shared pages come and go with who shares them."""
+    return [int(kib) for kib in re.findall(r"Private_Dirty:\s+(\d+)", server.run(["sh", "-c", MEMORY]).check().text)]
 
 
 def test_the_readme_by_hand_with_nc(client, server):
