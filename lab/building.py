@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from graphlib import TopologicalSorter
 
-from lab import base_image, images
+from lab import archives, base_image, images
 from lab.compose import Compose, Say
 from lab.engine import Engine
 from lab.errors import LabError
@@ -39,13 +38,16 @@ def build_stale(
     base_image.ensure(store, source=settings.base, progress=progress)
     images.begin(topology, settings, stale)
     progress.step(f"building {len(stale)} images")
-    build = partial(_build_one, engine, compose, progress.detail)
-    _build(build, images.build_order(topology, stale), len(stale), progress)
+    folders = {service.name: service.build for service in stale if service.build}
+    packages = {name: len(" ".join(archives.packages([folder])).split()) for name, folder in folders.items()}
+    with archives.offered(engine, settings.project, dict.fromkeys(folders.values()), progress) as offer:
+        build = partial(_build_one, engine, compose, offer, progress.detail)
+        _build(build, images.build_order(topology, stale), packages, progress)
     images.remember(store, topology, settings)
     return True
 
 
-def _build_one(engine: Engine, compose: Compose, say: Say, service: str) -> None:
+def _build_one(engine: Engine, compose: Compose, offer: str | None, say: Say, service: str) -> None:
     """A build that fails leaves no container, whatever the builder.
 
     The classic one runs each step in a container, which it keeps when the step fails: Compose 5, which falls back to
@@ -59,7 +61,7 @@ def _build_one(engine: Engine, compose: Compose, say: Say, service: str) -> None
         say(line)
 
     try:
-        compose.build([service], listen)
+        compose.build([service], listen, offer)
     except BaseException:
         for container in containers:
             with contextlib.suppress(LabError):  # the build's own error is the one to tell
@@ -70,26 +72,29 @@ def _build_one(engine: Engine, compose: Compose, say: Say, service: str) -> None
 _RUNS_IN = re.compile(r"\s*---> Running in ([0-9a-f]{12,64})")
 
 
-def _build(build: Callable[[str], None], order: TopologicalSorter[str], total: int, progress: Progress) -> None:
-    """As many side by side as there are processors.
+def _build(
+    build: Callable[[str], None], order: TopologicalSorter[str], packages: Mapping[str, int], progress: Progress
+) -> None:
+    """Twice as many side by side as there are processors, since half a step is waiting for containers to start and end.
 
-    After the first that fails, or Ctrl-C, no other is begun; those under way are waited for.
+    Those that install the most packages go first. After the first that fails, or Ctrl-C, no other is begun; those
+    under way are waited for.
     """
     order.prepare()
-    side_by_side = min(4, os.cpu_count() or 1)
-    ready: deque[str] = deque()
+    side_by_side = min(8, 2 * (os.cpu_count() or 1))
+    ready: list[str] = []
     built = 0
     under_way: dict[Future[None], str] = {}
     with ThreadPoolExecutor(side_by_side) as pool:
         while order.is_active():
-            ready += order.get_ready()
+            ready = sorted([*ready, *order.get_ready()], key=lambda name: -packages[name])
             # Never more than are built at once: the pool begins all that it has been given, whatever becomes of us.
             while ready and len(under_way) < side_by_side:
-                name = ready.popleft()
+                name = ready.pop(0)
                 under_way[pool.submit(build, name)] = name
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 name = under_way.pop(future)
                 future.result()
                 order.done(name)
                 built += 1
-                progress.step(f"building {total} images: {built} done, the last was {name}")
+                progress.step(f"building {len(packages)} images: {built} done, the last was {name}")

@@ -64,10 +64,14 @@ class Compose:
             self._command = find_command(self._settings.variables)
         return self._command
 
-    def build(self, services: Sequence[str], say: Say) -> None:
-        """Build the images of these services; those of the shared layers may be among them."""
+    def build(self, services: Sequence[str], say: Say, archives: str | None = None) -> None:
+        """Build the images of these services; those of the shared layers may be among them.
+
+        `archives` is where Debian's packages can be had besides Debian (`lab.archives`).
+        """
+        offer = ["--build-arg", f"ftp_proxy={archives}"] if archives else []
         # Without --force-rm the classic builder leaves the container of a step that fails.
-        self._run(["--profile", "images", "build", "--force-rm", *services], say)
+        self._run(["--profile", "images", "build", "--force-rm", *offer, *services], say)
 
     def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
         """Create and start what is missing, recreate what changed, and remove what the file no longer has."""

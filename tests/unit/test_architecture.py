@@ -23,7 +23,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("lab",),  # the public face alone: `from lab import Lab`
     ("lab.lab",),
     ("lab.building", "lab.image_store"),
-    ("lab.base_image",),
+    ("lab.archives", "lab.base_image"),
     ("lab.docker_engine", "lab.images", "lab.preflight"),
     ("lab.build_cache", "lab.compose", "lab.debian", "lab.docker_streams", "lab.docker_tls", "lab.hosts"),
     ("lab.docker_errors",),

@@ -114,7 +114,8 @@ def test_an_unknown_benchmark_is_told_with_those_there_are(
 def test_no_step_of_a_cold_build_can_be_cached() -> None:
     text = "# base\nFROM a AS build\nRUN x\nFROM b\nCOPY --from=build /x /\n"
     assert cold.never_seen(text, "t") == (
-        '# base\nFROM a AS build\nLABEL lab.bench="t"\nRUN x\nFROM b\nLABEL lab.bench="t"\nCOPY --from=build /x /\n'
+        '# base\nFROM a AS build\nENV LAB_BENCH=t\nLABEL lab.bench="t"\nRUN x\n'
+        'FROM b\nENV LAB_BENCH=t\nLABEL lab.bench="t"\nCOPY --from=build /x /\n'
     )
 
 

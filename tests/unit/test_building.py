@@ -11,8 +11,9 @@ from lab.errors import MachineError
 from lab.progress import Silent
 
 
-def building(compose: FakeCompose) -> Callable[[str], None]:
-    return lambda service: compose.build([service], print)
+def build(compose: FakeCompose, order: TopologicalSorter[str], progress: Silent) -> None:
+    packages = dict.fromkeys(("one", "two", "host", "tools", "base", "bad", "slow", "a", "b", "c", "d", "e"), 1)
+    _build(lambda service: compose.build([service], print), order, {**packages, "big": 9}, progress)
 
 
 class FakeCompose:
@@ -33,29 +34,29 @@ class FakeCompose:
 
 
 def test_what_waits_for_nothing_is_built_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     compose = FakeCompose(side_by_side=2)
-    _build(building(compose), TopologicalSorter({"one": [], "two": []}), 2, Silent())
+    build(compose, TopologicalSorter({"one": [], "two": []}), Silent())
     assert sorted(compose.built) == ["one", "two"]
 
 
 def test_a_base_is_built_before_what_starts_from_it() -> None:
     compose = FakeCompose()
-    _build(building(compose), TopologicalSorter({"host": ["tools"], "tools": ["base"]}), 3, Silent())
+    build(compose, TopologicalSorter({"host": ["tools"], "tools": ["base"]}), Silent())
     assert compose.built == ["base", "tools", "host"]
 
 
 def test_nothing_is_built_on_a_base_that_failed() -> None:
     compose = FakeCompose(fails="base")
     with pytest.raises(MachineError, match="base cannot be built"):
-        _build(building(compose), TopologicalSorter({"host": ["base"]}), 2, Silent())
+        build(compose, TopologicalSorter({"host": ["base"]}), Silent())
     assert compose.built == []
 
 
 def test_after_the_first_that_fails_none_is_begun_and_what_is_under_way_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     workers: dict[str, threading.Thread] = {}
     both = threading.Barrier(2)
 
@@ -73,7 +74,7 @@ def test_after_the_first_that_fails_none_is_begun_and_what_is_under_way_is_waite
 
     compose, order = Compose(), TopologicalSorter[str]({name: [] for name in ("bad", "slow", "c", "d", "e")})
     with pytest.raises(MachineError, match="bad cannot be built"):
-        _build(building(compose), order, 5, Silent())
+        build(compose, order, Silent())
     assert sorted(compose.begun) == ["bad", "slow"]
     assert compose.built == ["slow"]
 
@@ -87,8 +88,15 @@ def test_after_ctrl_c_none_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
 
     compose, order = FakeCompose(), TopologicalSorter[str]({name: [] for name in ("a", "b", "c")})
     with pytest.raises(KeyboardInterrupt):
-        _build(building(compose), order, 3, Interrupted())
-    assert compose.begun == ["a"]
+        build(compose, order, Interrupted())
+    assert compose.begun == ["a", "b"], "two are under way, on one processor"
+
+
+def test_what_installs_most_is_begun_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    compose = FakeCompose()
+    build(compose, TopologicalSorter({name: [] for name in ("a", "b", "c", "big")}), Silent())
+    assert "big" in compose.begun[:2]
 
 
 # ---- what a failed build leaves
@@ -100,7 +108,7 @@ class ClassicCompose:
     def __init__(self, fails: bool) -> None:
         self._fails = fails
 
-    def build(self, services: list[str], say: Callable[[str], None]) -> None:
+    def build(self, services: list[str], say: Callable[[str], None], offer: str | None) -> None:
         for container in ("d9924c08c2d0", "74dab7e6c13a"):
             say("Step 2/4 : RUN echo ---> Running in circles")
             say(f" ---> Running in {container}")
@@ -122,7 +130,7 @@ class Engine:
 def test_a_failed_build_leaves_no_container() -> None:
     engine, lines = Engine(), list[str]()
     with pytest.raises(MachineError, match="the build failed"):
-        _build_one(engine, ClassicCompose(fails=True), lines.append, "base")  # type: ignore[arg-type]
+        _build_one(engine, ClassicCompose(fails=True), None, lines.append, "base")  # type: ignore[arg-type]
     assert engine.removed == ["d9924c08c2d0", "74dab7e6c13a"]
     assert len(lines) == 4, "all that Compose says is still told"
 
@@ -130,11 +138,11 @@ def test_a_failed_build_leaves_no_container() -> None:
 def test_the_failure_of_a_build_is_told_though_its_container_cannot_be_removed() -> None:
     engine = Engine(fails=True)
     with pytest.raises(MachineError, match="the build failed"):
-        _build_one(engine, ClassicCompose(fails=True), print, "base")  # type: ignore[arg-type]
+        _build_one(engine, ClassicCompose(fails=True), None, print, "base")  # type: ignore[arg-type]
     assert len(engine.removed) == 2
 
 
 def test_a_build_that_works_removes_its_own_containers() -> None:
     engine = Engine()
-    _build_one(engine, ClassicCompose(fails=False), print, "base")  # type: ignore[arg-type]
+    _build_one(engine, ClassicCompose(fails=False), None, print, "base")  # type: ignore[arg-type]
     assert engine.removed == []

@@ -281,3 +281,14 @@ def test_a_compose_that_cannot_be_loaded_early_is_told_of_by_up(tmp_path: Path) 
     compose = Compose(Settings(tmp_path, {"PATH": str(tmp_path), "HOME": str(tmp_path)}))
     with compose.loading_early(), compose.locked(print), pytest.raises(MachineError, match="no Compose"):
         compose.up(lambda line: None)
+
+
+def test_where_packages_are_offered_goes_along_as_an_argument_that_no_cache_counts(tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    said = program(tmp_path / "compose", f'#!/bin/sh\necho "$@" >>{words}\n')
+    compose = Compose(Settings(tmp_path, {}), [str(said)])
+    compose.build(["peer"], print)
+    compose.build(["peer"], print, "http://172.17.0.2:8000/datagram-lab")
+    plain, offered = words.read_text().splitlines()
+    assert "--build-arg" not in plain
+    assert offered.split()[-3:] == ["--build-arg", "ftp_proxy=http://172.17.0.2:8000/datagram-lab", "peer"]
