@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             copy_unseen(bench.lab.settings.root, folder)
             bench.say("  all images, by lab")
             with Lab(load({**os.environ, "LAB_DIR": name})) as lab:
-                parts = (lab.engine, lab.store, lab.compose, lab.topology, lab.settings)
+                parts = (lab.store, lab.engine, lab.compose, lab.topology, lab.settings)
                 return clock(lambda: building.build_stale(*parts, {}, Silent()))
 
         def plain() -> float:
