@@ -29,9 +29,10 @@ records() {
     # The archive's name is NAME_VERSION_ARCHITECTURE.deb, with %3a for the version's colon.
     uris=$(install --print-uris "$@")
     # shellcheck disable=SC2046  # one word a package
-    apt cache show $(echo "$uris" | sed -n "s/^'[^']*' \([^_]*\)_\([^_]*\)_.*/\1=\2/; s/%3a/:/p") |
+    apt cache show $(echo "$uris" | sed -n "s/^'[^']*' \([^_]*\)_\([^_]*\)_.*/\1=\2/; T; s/%3a/:/; p") |
     perl -00 -ne 'next if $seen{$_}++;
-        my ($name, $version, $architecture) = map { /^$_: (.*)/m } "Package", "Version", "Architecture";
+        my $record = $_;
+        my ($name, $version, $architecture) = map { $record =~ /^$_: (.*)/m } "Package", "Version", "Architecture";
         $version =~ s/:/%3a/;
         s/^Filename: .*/Filename: .\/${name}_${version}_$architecture.deb/m;
         print'
