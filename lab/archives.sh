@@ -47,7 +47,7 @@ fetch() {
     printf 'SHA256:\n %s %s Packages\n' "${sum%% *}" "$(wc -c <Packages.new)" >Release.new
     mv Packages.new Packages
     mv Release.new Release
-    for packages in "$@" "$*"; do
+    for packages in "$1" "$2" "$*"; do # all at once is quickest, but the first ones are waited for by all the others
         echo "fetching $packages"
         # shellcheck disable=SC2086
         install --download-only $packages
