@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
+import docker
 import pytest
 
 from lab import archives
+from lab.progress import Silent
 
 SERVICES = Path(__file__).parents[2] / "services"
 IMAGES = sorted({path.parent.name for path in SERVICES.glob("*/Dockerfile")} | {"python", "toolchain"})
@@ -52,6 +55,26 @@ def test_an_image_has_the_packages_that_it_names_and_what_they_need(lab, image, 
     assert set(asked_for) == debian | named(image)
     assert needless == []
     assert left_behind == []
+
+
+def test_packages_are_taken_from_where_they_were_fetched_once(lab):
+    """A step that cannot use the offer asks Debian, and nobody would notice but for the time."""
+    folders = [SERVICES / "nsd", SERVICES / "daytime"]
+    project = lab.settings.project
+    with (
+        archives.offered(lab.engine, project, folders, Silent()) as offer,
+        contextlib.closing(docker.from_env()) as engine,
+    ):
+        said = engine.containers.run(
+            "datagram-lab/base",
+            ["apt-add", *archives.packages(folders)[0].split()],
+            user="0",
+            environment={"ftp_proxy": offer},
+            labels={"lab.temporary": project},
+            remove=True,
+        ).decode()
+    fetched = re.findall(r"^Get:\d+ (http://\S+)", said, re.MULTILINE)
+    assert set(fetched) == {offer}, said
 
 
 APT_GET = b"""#!/bin/sh
