@@ -30,7 +30,7 @@ fresh: machine .venv/run ## Follow the README on a bare machine; FRESH=bookworm,
 clean: ## Stop the lab and remove its images, .venv and what it wrote here
 	@if [ -x .venv/bin/lab ]; then .venv/bin/lab down --images; fi
 	@rm -rf .venv .lab datagram_lab.egg-info .pytest_cache .mypy_cache .ruff_cache
-	@find lab bench tests -name __pycache__ -prune -exec rm -r {} +
+	@find lab bench tests services -name __pycache__ -prune -exec rm -r {} +
 
 venv: .venv/dev ## Make .venv with the lab and its test tools
 

@@ -131,6 +131,13 @@ class DockerEngine:
         with explained(self.address):
             return [_container(entry) for entry in self.client.containers(all=True)]
 
+    def container(self, container: str) -> Container | None:
+        with explained(self.address, container):
+            try:
+                return _inspected(self.client.inspect_container(container))
+            except docker.errors.NotFound:
+                return None
+
     def networks(self) -> list[NetworkRecord]:
         with explained(self.address):
             return [
@@ -296,10 +303,28 @@ def _event(entry: Mapping[str, Any]) -> Event:
     return Event(actor.get("ID", ""), entry.get("Action", ""), actor.get("Attributes", {}))
 
 
+def _inspected(entry: Mapping[str, Any]) -> Container:
+    state = entry["State"]
+    return Container(
+        id=entry["Id"],
+        name=entry["Name"].lstrip("/"),
+        image=entry["Config"]["Image"],
+        image_id=entry["Image"],
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status", "").replace("none", ""),
+        labels=entry["Config"].get("Labels") or {},
+        addresses=_addresses(entry),
+    )
+
+
+def _addresses(entry: Mapping[str, Any]) -> dict[str, str]:
+    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: network["IPAddress"] for name, network in networks.items() if network.get("IPAddress")}
+
+
 def _container(entry: Mapping[str, Any]) -> Container:
     status = entry.get("Status", "")
     health = re.search(r"\((?:health: )?(starting|healthy|unhealthy)\)", status)
-    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
     return Container(
         id=entry["Id"],
         name=(entry["Names"] or ["/?"])[0].lstrip("/"),
@@ -308,6 +333,6 @@ def _container(entry: Mapping[str, Any]) -> Container:
         state=entry["State"],
         health=health.group(1) if health else "",
         labels=entry.get("Labels") or {},
-        addresses={name: network["IPAddress"] for name, network in networks.items() if network.get("IPAddress")},
+        addresses=_addresses(entry),
         status=status,
     )

@@ -53,6 +53,8 @@ class Connection:
 
     def _next(self, pieces: Iterator[bytes]) -> bytes | None:
         with self._reading:
+            if self.closed:  # between two reads: what is closed cannot be read
+                return None
             try:
                 return next(pieces, None)
             except (OSError, requests.RequestException):

@@ -160,6 +160,9 @@ class Engine(Protocol):
     def containers(self) -> list[Container]:
         """All containers of the engine, running or not."""
 
+    def container(self, container: str) -> Container | None:
+        """The one with this id; None when it is gone. Unlike the list, it never lacks one that is just changing."""
+
     def networks(self) -> list[NetworkRecord]: ...
 
     def volumes(self, project: str) -> list[str]:

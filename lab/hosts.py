@@ -39,9 +39,8 @@ class Host:
     @property
     def container(self) -> Container:
         """The engine's record of the host as it is now."""
-        for container in self._engine.containers():
-            if container.id == self.id:
-                return container
+        if container := self._engine.container(self.id):
+            return container
         raise HostError(f"host {self.name} is gone", "lab up makes it anew.")
 
     @property

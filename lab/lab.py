@@ -236,7 +236,8 @@ class Lab:
         )
         maker = os.getpid()
         try:
-            record = next(container for container in self.engine.containers() if container.id == made)
+            record = self.engine.container(made)
+            assert record, "who made it is the one to remove it"
             yield Host(record.name, record, self.engine, self.sessions, project)
         finally:
             if os.getpid() == maker:  # a forked child that leaves the block, too, leaves the container to its parent
@@ -313,9 +314,7 @@ class Lab:
             self._take_away(progress)
 
     def _start_hosts(self, progress: Progress, scale: Mapping[str, int] | None = None) -> None:
-        """Have Compose make and start the hosts; anew, when some come up astray, as after a plain `compose up` that
-        changed a network beneath them.
-        """
+        """Have Compose start the hosts; anew, when some come up astray, as after plain Compose changed a network."""
         self.compose.up(progress.detail, scale)
         if strays := networks.astray(self.topology, self._containers(), self.settings.project):
             names = ", ".join(map(self._name, strays))

@@ -85,7 +85,9 @@ def remains(client, mark: str) -> Callable[[], list[str]]:
 @contextmanager
 def marked(mark: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """`lab exec` of a shell with a child, both with the mark, seen to run."""
-    script = """python3 -c 'import signal; print("ready", flush=True); signal.pause()' "$0"; :"""
+    # By default SIGINT ends it at any moment; Python's own handler would leave a gap before pause().
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print('ready', flush=True); signal.pause()"
+    script = f'python3 -c "{program}" "$0"; :'
     with started("exec", *options, "client", "--", "sh", "-c", script, mark) as process:
         assert line(process) == b"ready\n"
         yield process

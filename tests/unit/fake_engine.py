@@ -76,6 +76,9 @@ class FakeEngine:
     def containers(self) -> list[Container]:
         return list(self.records)
 
+    def container(self, container: str) -> Container | None:
+        return next((record for record in self.records if record.id == container), None)
+
     def networks(self) -> list[NetworkRecord]:
         return list(self.network_records)
 

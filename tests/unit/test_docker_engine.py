@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from types import SimpleNamespace
 
+import docker.errors
 import pytest
 
 from lab.docker_engine import DockerEngine
-from lab.engine import EngineVersion
+from lab.engine import Container, EngineVersion
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,29 @@ def test_only_a_disk_of_this_machine_is_looked_at(
     monkeypatch: pytest.MonkeyPatch, address: str, name: str, seen: bool
 ) -> None:
     assert (answering(monkeypatch, {"DOCKER_HOST": address}, Name=name).free_disk() is not None) == seen
+
+
+def test_a_container_is_known_by_its_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {
+        "Id": "c1",
+        "Name": "/lab-router-1",
+        "Image": "sha256:1",
+        "State": {"Status": "running", "Health": {"Status": "healthy"}},
+        "Config": {"Image": "lab/router", "Labels": {"a": "b"}},
+        "NetworkSettings": {"Networks": {"lan": {"IPAddress": "10.0.0.1"}, "none": {"IPAddress": ""}}},
+    }
+    engine = DockerEngine({})
+    monkeypatch.setattr(engine, "_client", SimpleNamespace(inspect_container=lambda name: record))
+    found = engine.container("c1")
+    assert found == Container(
+        "c1", "lab-router-1", "lab/router", "sha256:1", "running", "healthy", {"a": "b"}, {"lan": "10.0.0.1"}
+    )
+
+
+def test_a_container_that_is_gone_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise docker.errors.NotFound(f"No such container: {name}")
+
+    engine = DockerEngine({})
+    monkeypatch.setattr(engine, "_client", SimpleNamespace(inspect_container=missing))
+    assert engine.container("c1") is None

@@ -107,6 +107,16 @@ def test_close_ends_who_reads_in_another_thread(serve: Serve) -> None:
     assert heard == [b"first\n"]
 
 
+def test_a_stream_that_is_closed_between_two_reads_has_ended(serve: Serve) -> None:
+    """As when another thread closes it while its reader is busy with what it has read."""
+    engine = serve({**CONTAINER, "/containers/x/logs": serving(block(1, b"one\n"))})
+    stream = engine.logs("x")
+    pieces = iter(stream)
+    assert next(pieces) == b"one\n"
+    stream.close()
+    assert list(pieces) == []
+
+
 def test_streams_may_be_ended_while_other_requests_run(serve: Serve) -> None:
     """An ended stream's connection must not come back to be somebody else's (ResponseNotReady)."""
     answers = {**CONTAINER, "/containers/x/logs": serving(block(1, b"line\n")), "/containers/json": document([])}
