@@ -314,6 +314,7 @@ def _inspected(entry: Mapping[str, Any]) -> Container:
         health=(state.get("Health") or {}).get("Status", "").replace("none", ""),
         labels=entry["Config"].get("Labels") or {},
         addresses=_addresses(entry),
+        status=f"Exited ({state['ExitCode']})" if state["Status"] == "exited" else "",
     )
 
 

@@ -41,7 +41,7 @@ class Container:
     addresses: Mapping[str, str] = field(default_factory=dict)
     """IPv4 address by the engine's name of the network."""
     status: str = ""
-    """The engine's own words, such as `Exited (1) 3 seconds ago`."""
+    """The engine's own words, such as `Exited (1) 3 seconds ago`; of one that was asked for by its id less of them."""
 
     @property
     def project(self) -> str:

@@ -69,7 +69,7 @@ def test_a_container_is_known_by_its_id_alone(monkeypatch: pytest.MonkeyPatch) -
         "Id": "c1",
         "Name": "/lab-router-1",
         "Image": "sha256:1",
-        "State": {"Status": "running", "Health": {"Status": "healthy"}},
+        "State": {"Status": "running", "Health": {"Status": "healthy"}, "ExitCode": 0},
         "Config": {"Image": "lab/router", "Labels": {"a": "b"}},
         "NetworkSettings": {"Networks": {"lan": {"IPAddress": "10.0.0.1"}, "none": {"IPAddress": ""}}},
     }
@@ -79,6 +79,10 @@ def test_a_container_is_known_by_its_id_alone(monkeypatch: pytest.MonkeyPatch) -
     assert found == Container(
         "c1", "lab-router-1", "lab/router", "sha256:1", "running", "healthy", {"a": "b"}, {"lan": "10.0.0.1"}
     )
+    record["State"] = {"Status": "exited", "ExitCode": 1}
+    ended = engine.container("c1")
+    assert ended is not None
+    assert (ended.state, ended.health, ended.status) == ("exited", "", "Exited (1)")
 
 
 def test_a_container_that_is_gone_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
