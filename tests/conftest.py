@@ -1,5 +1,6 @@
 """Marks what needs the lab's hosts, and has the host that most of it is typed on."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,13 @@ from lab import Lab
 from lab.hosts import Host
 
 LIVE = Path(__file__).parent / "live"
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores SIGINT, and what nohup starts SIGHUP; the tests send both."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
