@@ -82,16 +82,16 @@ def test_in_the_background_it_goes_on(shell: Shell) -> None:
     shell.type(shell.lab("endless", "exec router sleep") + " &")
     shell.read_until("started")
     shell.type("kill -INT $!; wait $!; echo ended with $?")
-    assert "ended with 130" in shell.read_until(r"ended with \d+")
+    assert "ended with 130" in shell.read_until(r"ended with \d+\s")
     assert "Stopped" not in shell.seen
 
 
 def test_brought_to_the_foreground_it_reads_what_is_typed(shell: Shell) -> None:
     shell.type(shell.lab("upper", "exec router cat") + " &")
-    shell.read_until(r"\[1\] \d+")
+    shell.read_until(r"\[1\] \d+\s")
     shell.type("jobs; fg; echo ended with $?")
     shell.read_until("exec router cat")
     shell.type("hello")
     shell.read_until("HELLO")
     shell.type("\x04")
-    assert "ended with 0" in shell.read_until(r"ended with \d+|Stopped")
+    assert "ended with 0" in shell.read_until(r"ended with \d+\s|Stopped")
