@@ -212,7 +212,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _NO_IMAGE = "the image {image} is not here and could not be pulled: {reason}"
 _GET_IT = "Look at its name in compose.yaml; or load it (docker pull, docker load), then repeat."
 
-# As docker-compose 1.29, Compose 2.26 to 5 and the engines from 20.10 to 28 say it; the first that fits counts.
+# As docker-compose 1.29, Compose 2.40 and 5.6 and the engines 20.10 and 28 say it; the first that fits counts.
 _CAUSES = (
     (
         r"permission denied while trying to connect|Cannot connect to the Docker|Couldn't connect to Docker"
