@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from tally_client import check
 from tally_protocol import (
+    CHECK_SOURCE,
     LARGEST,
     UNKNOWN,
     Answerer,
@@ -74,8 +75,8 @@ class Nursery:
         for child in self.children.values():
             if (child.client, child.asked) == (client, asked) and not child.leaving[0]:
                 return child  # a hello that was repeated, because the answer was lost
-        if len(self.children) >= self.options.clients:
-            self.log(client, f"refused, {len(self.children)} children live")
+        if self.living(client) >= (1 if client[0] == CHECK_SOURCE else self.options.clients):
+            self.log(client, f"refused, {self.living(client)} children live")
             return None
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -88,8 +89,13 @@ class Nursery:
             self.log(client, f"refused, no child for it: {error.strerror}")
             return None
         self.children[pid] = child
-        self.log(client, f"new, child {pid} on port {child.port}, {len(self.children)} of {self.options.clients}")
+        self.log(client, f"new, child {pid} on port {child.port}, {self.living(client)} of {self.options.clients}")
         return child
+
+    def living(self, client: Client) -> int:
+        """How many live for clients like this one: the health check has a place of its own, and takes nobody's."""
+        is_check = client[0] == CHECK_SOURCE
+        return sum((child.client[0] == CHECK_SOURCE) == is_check for child in self.children.values())
 
     def fork(self, sock: socket.socket, child: Child) -> int:
         # Signals wait meanwhile: a child that still had its parent's handlers would report its own as the parent's.
@@ -197,7 +203,7 @@ def main() -> int:
                 if child.hellos <= options.lines:  # see Session.hear
                     answerer.answer(client, f"+port {child.port}", asked)
             else:
-                answerer.refuse(client, f"-busy, {plural(len(nursery.children), 'client')}, try later", asked)
+                answerer.refuse(client, f"-busy, {plural(nursery.living(client), 'client')}, try later", asked)
     finally:
         nursery.end()
 

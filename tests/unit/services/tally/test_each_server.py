@@ -23,6 +23,7 @@ from tests.unit.services.tally.loopback import (
     program,
 )
 
+LARGEST = 65_535
 IP_PKTINFO = 8  # <linux/in.h>; Python has no name for it
 
 # --- the table alone ---
@@ -143,13 +144,17 @@ def test_a_child_counts_until_it_is_gone(new_client):
     with subprocess.Popen(words, stdout=logged, env=ENVIRONMENT) as process:
         try:
             port = int(re.search(rb"ready on UDP port (\d+)", os.read(log, 100))[1])  # type: ignore[index]
-            one, two = (new_client(SimpleNamespace(port=port), f"127.0.0.{n}") for n in (2, 99))  # 99 is not logged
+            one, two = (new_client(SimpleNamespace(port=port), f"127.0.0.{n}") for n in (2, 3))
             one.hello()
             fill(logged)
             assert one.ask(b"bye\n") == b"+bye, 0 lines, 0 words\n"
-            assert two.knock() == b"-busy, 1 client, try later\n"
+            two.sock.connect(("127.0.0.1", port))
+            two.send(b"hello\n")
+            # It is refused, which the parent cannot log before somebody reads what was logged so far.
+            assert poll(lambda: is_writing_to_a_pipe(process.pid), Deadline.after(PATIENCE))
             os.close(logged)
             os.read(log, 1 << 20)
+            assert two.sock.recv(LARGEST) == b"-busy, 1 client, try later\n"
             assert poll(two.is_welcome, Deadline.after(PATIENCE))
         finally:
             process.terminate()
@@ -165,6 +170,10 @@ def fill(pipe: int) -> None:
         while True:
             os.write(own, b"\0")
     os.close(own)
+
+
+def is_writing_to_a_pipe(pid: int) -> bool:
+    return "pipe_write" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 def alive(pid: int) -> bool:
