@@ -48,8 +48,20 @@ class Container:
         return self.labels.get(PROJECT_LABEL, "")
 
     def is_host_of(self, project: str) -> bool:
-        """Whether it is one of the project's hosts. What `compose run` makes has their labels, too, and is none."""
-        return self.project == project and self.labels.get(ONE_OFF_LABEL, "False") == "False"
+        """Whether it is one of the project's hosts: what `compose run` makes has their labels, too, and is none."""
+        return self.is_of_compose(project) and self.labels[ONE_OFF_LABEL] == "False"
+
+    def is_of_compose(self, project: str) -> bool:
+        """Whether Compose made it for the project.
+
+        Its project and service alone do not say so: Compose 2 writes both on the images that it builds, and whatever
+        is made of such an image has them from there.
+        """
+        return self.project == project and ONE_OFF_LABEL in self.labels
+
+    def is_temporary(self, project: str) -> bool:
+        """Whether a lab made it beside Compose, for that project."""
+        return self.labels.get(TEMPORARY_LABEL) == project
 
     @property
     def service(self) -> str:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from lab import building, images, last_up, networks, ownership, preflight
 from lab.compose import Compose
-from lab.engine import OWNER_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
+from lab.engine import OWNER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.hosts import Host
 from lab.progress import Progress, Silent
@@ -267,8 +267,9 @@ class Lab:
             return
         self._swept = True
         for container in containers:
-            temporary = container.labels.get(TEMPORARY_LABEL) == self.settings.project
-            if temporary and not ownership.is_alive(container.labels.get(OWNER_LABEL, "")):
+            if container.is_temporary(self.settings.project) and not ownership.is_alive(
+                container.labels.get(OWNER_LABEL, "")
+            ):
                 with contextlib.suppress(LabError):  # it is in nobody's way
                     self.engine.remove(container.id)
 
@@ -284,17 +285,17 @@ class Lab:
             except LabError as error:
                 failures.append(error)
 
-        def remove_containers(label: str) -> None:
+        def remove_containers(belongs: Callable[[Container, str], bool]) -> None:
             for container in self.engine.containers():
-                if container.labels.get(label) == self.settings.project:
+                if belongs(container, self.settings.project):
                     attempt(partial(self.engine.remove, container.id))
 
-        remove_containers(TEMPORARY_LABEL)  # first, since they may be on networks that Compose cannot remove then
+        remove_containers(Container.is_temporary)  # first: on networks that are in use, which Compose cannot remove
         # What Compose leaves, because it fails or no longer knows it under its name, goes by the engine itself, which
         # also says why something cannot.
         with contextlib.suppress(LabError):
             self.compose.down(progress.detail)
-        remove_containers(PROJECT_LABEL)
+        remove_containers(Container.is_of_compose)
         for network in self.engine.networks():
             if network.labels.get(PROJECT_LABEL) == self.settings.project:
                 attempt(partial(self.engine.remove_network, network.id))

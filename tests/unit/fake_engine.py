@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from lab.engine import (
     FOLDER_LABEL,
     NUMBER_LABEL,
+    ONE_OFF_LABEL,
     PROJECT_LABEL,
     SERVICE_LABEL,
     TEMPORARY_LABEL,
@@ -151,7 +152,13 @@ def container(
     addresses: dict[str, str] | None = None,
 ) -> Container:
     """A record as Compose's containers have it."""
-    compose = {SERVICE_LABEL: service, NUMBER_LABEL: str(number), PROJECT_LABEL: project, FOLDER_LABEL: folder}
+    compose = {
+        SERVICE_LABEL: service,
+        NUMBER_LABEL: str(number),
+        PROJECT_LABEL: project,
+        FOLDER_LABEL: folder,
+        ONE_OFF_LABEL: "False",
+    }
     return Container(
         id=id or f"id-{service}-{number}",
         name=f"{project}_{service}_{number}" if project else service,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import ownership
-from lab.engine import OWNER_LABEL, TEMPORARY_LABEL, NetworkRecord
+from lab.engine import OWNER_LABEL, PROJECT_LABEL, SERVICE_LABEL, TEMPORARY_LABEL, NetworkRecord
 from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
 from lab.lab import Lab
 from lab.settings import Settings
@@ -51,7 +51,7 @@ class FakeCompose:
     def down(self, say: Say) -> None:
         self.calls.append("down")
         self.engine.done.append(("compose", "down"))
-        known = [record for record in self.engine.records if record.project == "small" and "stray" not in record.name]
+        known = [one for one in self.engine.records if one.is_of_compose("small") and "stray" not in one.name]
         self.engine.records = [record for record in self.engine.records if record not in known]
 
 
@@ -167,6 +167,19 @@ def test_what_compose_run_made_is_no_host(lab: Lab, engine: FakeEngine) -> None:
     assert lab.host("peer-1").id == "id-peer-1"
     lab.down()
     assert engine.records == []
+
+
+def test_what_is_made_of_an_image_that_compose_built_is_no_host(lab: Lab, engine: FakeEngine) -> None:
+    """Compose 2 writes the project and the service on the image; a container has its image's labels, too."""
+    lab.up()
+    of_the_image = {PROJECT_LABEL: "small", SERVICE_LABEL: "router"}
+    temporary = container("router", project="", labels=of_the_image | {TEMPORARY_LABEL: "small"}, id="temporary")
+    by_hand = container("router", project="", labels=of_the_image, id="by-hand")
+    engine.records[:0] = [temporary, by_hand]
+    assert {host.id for host in lab.hosts()} == {"id-router-1", "id-peer-1", "id-peer-2"}
+    assert lab.host("router").id == "id-router-1"
+    lab.down()
+    assert [record.id for record in engine.records] == ["by-hand"]
 
 
 def test_an_up_that_built_an_image_calls_compose_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
