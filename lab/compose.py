@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from lab import endpoint, last_up
+from lab import endpoint
 from lab.errors import LabError, MachineError
 from lab.settings import Settings
 
@@ -29,8 +29,6 @@ PLUGIN_FOLDERS = (
 
 Say = Callable[[str], None]
 """Told each line of progress."""
-
-_UP = ("up", "--detach", "--no-build", "--remove-orphans")
 
 
 def find_command(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -56,7 +54,6 @@ class Compose:
         self._command = command
         self._turn = threading.RLock()  # among this process's own threads: a lock on a file is the process's
         self._lock: IO[str] | None = None
-        self._early: subprocess.Popen[str] | None = None
 
     @property
     def command(self) -> Sequence[str]:
@@ -76,35 +73,7 @@ class Compose:
     def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
         """Create and start what is missing, recreate what changed, and remove what the file no longer has."""
         scales = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
-        if self._early and not scales:
-            self._hand_over(say)
-        else:
-            self._run([*_UP, *scales], say)
-
-    @contextlib.contextmanager
-    def loading_early(self) -> Iterator[None]:
-        """Load Compose for an `up` that is to come in the block, while other things are imported and looked at.
-
-        Docker-compose 1.29 takes longer to load than the lab to check the machine. It waits for its file, which `up`
-        hands over by standard input, and changes nothing until then; where it takes more than the one file, it must
-        look for them itself, so later. Nor is it loaded where an `up` was the last thing that happened: that one will
-        likely have nothing to do.
-        """
-        with self._turn, self._open_lock():
-            if self._early:
-                yield
-                return
-            only = self._settings.compose_files == (self._settings.root / "compose.yaml",)
-            if only and not last_up.is_remembered(self._settings):
-                with contextlib.suppress(MachineError):  # the checks of the machine tell of it in their turn
-                    self._early = self._start(["--file", "-", *_UP], subprocess.PIPE)
-            try:
-                yield
-            finally:
-                if self._early:  # nobody came for it
-                    self._early.terminate()
-                    self._early.communicate()
-                    self._early = None
+        self._run(["up", "--detach", "--no-build", "--remove-orphans", *scales], say)
 
     def down(self, say: Say) -> None:
         self._run(["down", "--volumes", "--remove-orphans", "--timeout", "3"], say)
@@ -127,8 +96,8 @@ class Compose:
     def _open_lock(self) -> Iterator[IO[str]]:
         """The lock's file, not yet held.
 
-        It goes along to each Compose, early or not, so that when `lab` is killed, the next command still waits for the
-        Compose that it left behind.
+        It goes along to each Compose, so that when `lab` is killed, the next command still waits for the Compose that
+        it left behind.
         """
         if self._lock:
             yield self._lock
@@ -147,19 +116,10 @@ class Compose:
             finally:
                 self._lock = None
 
-    def _hand_over(self, say: Say) -> None:
-        """Let the Compose that was started early go on."""
-        process, self._early = self._early, None
-        assert process is not None
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin:  # it has ended before its time, and says why
-            process.stdin.write((self._settings.root / "compose.yaml").read_text())
-        self._follow(process, _UP, say)
-
     def _run(self, words: Sequence[str], say: Say) -> None:
-        self._follow(self._start(words, subprocess.DEVNULL), words, say)
+        self._follow(self._start(words), words, say)
 
-    def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[str]:
+    def _start(self, words: Sequence[str]) -> subprocess.Popen[str]:
         command = self.command
         engine = endpoint.find(self._settings.variables)
         plain = {"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"}
@@ -168,7 +128,7 @@ class Compose:
                 [*command, *words],
                 cwd=self._settings.root,
                 env={**engine.environment(os.environ), **plain},
-                stdin=stdin,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -106,7 +106,7 @@ class Lab:
     def up(self, progress: Progress | None = None) -> list[HostStatus]:
         """Bring every host up and wait until each has passed its health check. Changes nothing that is in order."""
         progress = progress or Silent()
-        with self.compose.loading_early(), self.compose.locked(progress.step):
+        with self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
             self._sweep(self.engine.containers())  # lest Compose stumbles over it

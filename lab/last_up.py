@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 NAME = "up.json"
 
 
-def is_remembered(settings: Settings) -> bool:
-    """Whether an `up` was the last thing that happened to the lab, as far as is written down."""
-    return (settings.state / NAME).exists()
-
-
 def still_holds(settings: Settings, topology: Topology, containers: Sequence[Container]) -> bool:
     """Whether these are exactly the containers that the last `up` left, all running, from the images of today."""
     try:

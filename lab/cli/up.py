@@ -8,7 +8,7 @@ import click
 
 from lab import progress
 from lab.cli.arguments import json_option
-from lab.cli.context import open_lab_for_up
+from lab.cli.context import open_lab
 
 
 @click.command("up", short_help="Build what is missing, start every host, wait until all are healthy.")
@@ -18,7 +18,7 @@ def command(as_json: bool) -> None:
 
     Run again, it changes nothing. Progress goes to standard error, the table of hosts to standard output.
     """
-    with open_lab_for_up() as lab:
+    with open_lab() as lab:
         from lab.cli.table import print_hosts
 
         telling = progress.for_standard_error()

@@ -180,10 +180,6 @@ def test_the_command_line_starts_without_what_is_slow_to_import() -> None:
     assert loaded_by("lab.cli").isdisjoint(SLOW)
 
 
-def test_compose_can_be_loaded_before_what_is_slow_to_import() -> None:
-    assert loaded_by("lab.cli.up").isdisjoint(SLOW)
-
-
 def test_only_compose_knows_composes_command() -> None:
     """Another module may speak of it (in docstrings and remedies), never name it as a program."""
     naming = [

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lab import last_up
 from lab.compose import Compose, explain_failure, find_command
 from lab.errors import MachineError
 from lab.settings import Settings
@@ -142,7 +141,7 @@ def test_threads_of_one_process_wait_for_each_other_too(tmp_path: Path) -> None:
     inside, others = [], []
 
     def enter(name: str) -> None:
-        with compose.loading_early(), compose.locked(print):
+        with compose.locked(print):
             inside.append(name)
             others.append(len(inside))
             with Compose(Settings(tmp_path, {}), ["none"])._open_lock() as lock, pytest.raises(BlockingIOError):
@@ -154,8 +153,7 @@ def test_threads_of_one_process_wait_for_each_other_too(tmp_path: Path) -> None:
     assert others == [1] * 40
 
 
-@pytest.mark.parametrize("early", ["", "compose.loading_early(), "], ids=["", "loaded early"])
-def test_the_lock_outlives_a_killed_lab_while_its_compose_goes_on(tmp_path: Path, early: str) -> None:
+def test_the_lock_outlives_a_killed_lab_while_its_compose_goes_on(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").touch()
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -166,7 +164,7 @@ from pathlib import Path
 from lab.compose import Compose
 from lab.settings import Settings
 compose = Compose(Settings(Path({str(tmp_path)!r}), {{}}), [{str(fake)!r}])
-with {early}compose.locked(print):
+with compose.locked(print):
     compose.up(lambda line: print(line, flush=True))
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
@@ -186,101 +184,6 @@ with {early}compose.locked(print):
     fifo.write_text("go on\n")
     assert entered.wait(10)
     thread.join()
-
-
-LISTENER = """#!/bin/sh
-echo "$@"
-cat
-echo over
-"""
-
-
-@pytest.fixture
-def listener(tmp_path: Path) -> Compose:
-    """A Compose that tells its words and what it reads, in a project that it can be handed the file of."""
-    (tmp_path / "compose.yaml").write_text("services: {}\n")
-    return Compose(Settings(tmp_path, {}), [str(program(tmp_path / "compose", LISTENER))])
-
-
-def test_a_compose_that_was_loaded_early_is_handed_its_file(listener: Compose) -> None:
-    told: list[str] = []
-    with listener.loading_early(), listener.locked(print):
-        listener.up(told.append)
-        listener.up(told.append)
-    early, later = "--file - up --detach --no-build --remove-orphans", "up --detach --no-build --remove-orphans"
-    assert told == [early, "services: {}", "over", later, "over"]
-
-
-def test_who_wants_it_loaded_early_twice_gets_the_one(listener: Compose) -> None:
-    told: list[str] = []
-    with listener.loading_early():
-        with listener.loading_early(), listener.locked(print):
-            listener.up(told.append)
-        with listener.locked(print):
-            listener.down(told.append)
-    assert [line for line in told if line.startswith(("--file", "down"))] == [
-        "--file - up --detach --no-build --remove-orphans",
-        "down --volumes --remove-orphans --timeout 3",
-    ]
-
-
-@pytest.mark.parametrize("name", ["compose.override.yaml", "docker-compose.yml", "docker-compose.override.yml"])
-def test_compose_looks_for_its_files_itself_when_there_are_more(tmp_path: Path, listener: Compose, name: str) -> None:
-    (tmp_path / name).touch()
-    told: list[str] = []
-    with listener.loading_early(), listener.locked(print):
-        listener.up(told.append)
-    assert told == ["up --detach --no-build --remove-orphans", "over"]
-
-
-def test_compose_looks_for_its_files_itself_when_they_are_named(tmp_path: Path, listener: Compose) -> None:
-    told: list[str] = []
-    named = Compose(Settings(tmp_path, {"COMPOSE_FILE": "a.yaml"}), listener.command)
-    with named.loading_early(), named.locked(print):
-        named.up(told.append)
-    assert told == ["up --detach --no-build --remove-orphans", "over"]
-
-
-def test_compose_is_not_loaded_where_an_up_was_the_last_thing_that_happened(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, {})
-    compose = Compose(settings, [str(program(tmp_path / "compose", LISTENER))])
-    (tmp_path / "compose.yaml").touch()
-    settings.state.mkdir()
-    told: list[str] = []
-    last_up.remember(settings, [])
-    with compose.loading_early(), compose.locked(print):
-        compose.up(told.append)
-    last_up.forget(settings)
-    with compose.loading_early(), compose.locked(print):
-        compose.up(told.append)
-    later = "up --detach --no-build --remove-orphans"
-    assert told == [later, "over", f"--file - {later}", "over"]
-
-
-def test_a_compose_that_nobody_came_for_is_ended(tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").touch()
-    fake = program(tmp_path / "compose", '#!/bin/sh\necho $$ >"$PWD/pid"\necho ready >"$PWD/fifo"\nexec sleep 60\n')
-    os.mkfifo(tmp_path / "fifo")
-    compose = Compose(Settings(tmp_path, {}), [str(fake)])
-    with compose.loading_early():
-        assert (tmp_path / "fifo").read_text() == "ready\n"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
-
-
-def test_a_compose_that_ended_before_its_time_says_why(tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").write_text("#" * 100_000)  # more than a pipe holds
-    fake = program(tmp_path / "compose", "#!/bin/sh\necho no space left on device >&2\nexit 1\n")
-    compose = Compose(Settings(tmp_path, {}), [str(fake)])
-    with compose.loading_early(), compose.locked(print), pytest.raises(MachineError, match="disk is full"):
-        compose.up(lambda line: None)
-
-
-def test_a_compose_that_cannot_be_loaded_early_is_told_of_by_up(tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").touch()
-    compose = Compose(Settings(tmp_path, {"PATH": str(tmp_path), "HOME": str(tmp_path)}))
-    with compose.loading_early(), compose.locked(print), pytest.raises(MachineError, match="no Compose"):
-        compose.up(lambda line: None)
 
 
 def test_where_packages_are_offered_goes_along_as_an_argument_that_no_cache_counts(tmp_path: Path) -> None:

@@ -28,20 +28,12 @@ class FakeCompose:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.calls: list[str] = []
-        self.loads_early = False
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
         yield
 
-    @contextmanager
-    def loading_early(self) -> Iterator[None]:
-        self.loads_early = True
-        yield
-        self.loads_early = False
-
     def up(self, say: Say, scale: dict[str, int] | None = None) -> None:
-        assert self.loads_early or scale, "loaded late"
         self.calls.append(f"up {scale}" if scale else "up")
         wanted = [container("router", addresses={"small_lan": "10.0.0.1"})]
         wanted += [container("peer", number) for number in range(1, (scale or {}).get("peer", 2) + 1)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cli import context, main
+from lab.cli import main
 from lab.lab import Lab
 from tests.unit.cli.small_lab import ScriptedEngine, open_small
 
@@ -49,8 +49,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def run(lab: Lab, handlers: None, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    monkeypatch.setattr("lab.lab.Lab", lambda **_: lab)
-    monkeypatch.setattr(context, "Compose", lambda _: lab.compose)
+    monkeypatch.setattr("lab.lab.Lab", lambda: lab)
     monkeypatch.setenv("LAB_DIR", str(lab.settings.root))
 
     def call(*words: str, stdin: bytes = b"") -> Ran:

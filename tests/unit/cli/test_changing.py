@@ -44,19 +44,6 @@ def test_up_as_json_is_one_document(run: Run) -> None:
     }
 
 
-def test_compose_loads_while_the_lab_is_still_imported(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    loading: list[bool] = []
-
-    def open_lab(**_: object) -> Lab:
-        loading.append(lab.compose.loads_early)  # type: ignore[attr-defined]
-        return lab
-
-    monkeypatch.setattr("lab.lab.Lab", open_lab)
-    assert run("up").exit == 0
-    assert run("status").exit == 0
-    assert loading == [True, False]
-
-
 def test_an_up_that_fails_prints_no_table(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise HostError("router ended: boom", "lab logs router shows the whole log.")
