@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lab import debian
+from lab.engine_images import ImageStore, NotPulled
 from lab.errors import MachineError
-from lab.images import DEBIAN, ImageStore, NotPulled
+from lab.images import DEBIAN
 from lab.progress import Progress
 
 REGISTRY_DEBIAN = "debian:bookworm-slim"

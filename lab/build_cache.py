@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from lab.engine_images import CacheEntry
 
 _STEP = re.compile(r"mount / from exec /bin/sh -c (?P<run>.*)|\[[^]]*\d+/\d+\] (?P<other>.*)", re.DOTALL)
 _CONTINUED = re.compile(r"\\\n(?:[ \t]*#.*\n)*")
 _FLAGS = re.compile(r"(?:--\S+\s+)*")
 _IMAGE = ("", "from local")
 """What an entry says that holds a layer of an image of this engine: with images kept by containerd, and else."""
-
-
-@dataclass(frozen=True)
-class CacheEntry:
-    id: str
-    parents: tuple[str, ...]
-    description: str
 
 
 def instructions(dockerfile: str) -> set[str]:

@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from lab import archives, base_image, images
 from lab.compose import Compose, Say
 from lab.engine import Engine
+from lab.engine_images import ImageStore
 from lab.errors import LabError
 from lab.progress import Progress
 from lab.settings import Settings
@@ -20,7 +21,7 @@ from lab.topology import Topology
 
 
 def build_stale(
-    store: images.ImageStore,
+    store: ImageStore,
     engine: Engine,
     compose: Compose,
     topology: Topology,

@@ -28,10 +28,10 @@ from lab.engine import (
     EngineVersion,
     Event,
     NetworkRecord,
+    Pool,
     TemporaryContainer,
 )
 from lab.errors import MachineError
-from lab.topology import Pool
 
 OLDEST_API = (1, 41)
 """Engine 20.10, the first whose bridge networks can keep the machine off them (`inhibit_ipv4`)."""

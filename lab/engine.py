@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from lab.hostexec import Transport
-from lab.topology import Pool
-
 T_co = TypeVar("T_co", covariant=True)
 
 PROJECT_LABEL = "com.docker.compose.project"
@@ -70,6 +67,15 @@ class Container:
     @property
     def number(self) -> int:
         return int(self.labels.get(NUMBER_LABEL, "1"))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A block of addresses that a network hands out: subnets in CIDR notation; empty where the engine chooses."""
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,23 @@ class TemporaryContainer:
     """Names for its /etc/hosts."""
     volumes: Mapping[str, str] = field(default_factory=dict)
     """Volume name or absolute path to the place it is mounted at."""
+
+
+class Transport(Protocol):
+    """A stream of bytes to and from a program in a container; one thread sends while another receives."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it, or raise OSError."""
+
+    def recv(self, size: int) -> bytes:
+        """At least one byte and at most `size`; empty at the end; or raise OSError."""
+
+    def close(self) -> None:
+        """End both directions; a `recv` that waits in another thread comes back."""
+
+    @property
+    def complaint(self) -> bytes:
+        """What the program has written to its standard error, if that can be known."""
 
 
 class Stream(Protocol[T_co]):

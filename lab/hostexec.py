@@ -17,9 +17,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 from lab import forks
+from lab.engine import Transport
 from lab.errors import CommandError, CommandTimeout, HostError, UsageError
 from lab.waiting import Deadline
 
@@ -44,23 +44,6 @@ Chunk = tuple[int, bytes]
 """STDOUT or STDERR, and some bytes of it, never empty."""
 Frame = tuple[bytes, int, bytes]
 """Type, id of the command, payload."""
-
-
-class Transport(Protocol):
-    """A stream of bytes to and from the program; one thread sends while another receives."""
-
-    def send(self, data: bytes) -> None:
-        """Send all of it, or raise OSError."""
-
-    def recv(self, size: int) -> bytes:
-        """At least one byte and at most `size`; empty at the end; or raise OSError."""
-
-    def close(self) -> None:
-        """End both directions; a `recv` that waits in another thread comes back."""
-
-    @property
-    def complaint(self) -> bytes:
-        """What the program has written to its standard error, if that can be known."""
 
 
 def frame(kind: bytes, command: int, payload: bytes = b"") -> bytes:

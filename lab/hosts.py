@@ -14,6 +14,7 @@ from lab.engine import Container, Engine
 from lab.errors import HostError
 from lab.logs import LogReader
 from lab.processes import Completed, Process
+from lab.readiness import Readiness
 from lab.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Host:
 
     def wait_healthy(self, timeout: float = 10.0) -> None:
         """Return when the host's own health check succeeds; HostError after `timeout` seconds."""
-        with self._sessions.readiness(timeout) as readiness:
+        with Readiness(self._engine, self._sessions.probe, timeout) as readiness:
             readiness.wait([self.container])
 
     def capture(

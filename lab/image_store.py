@@ -1,4 +1,4 @@
-"""`lab.images.ImageStore` over the real engine."""
+"""`lab.engine_images.ImageStore` over the real engine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import docker.errors
 import requests
 
-from lab.build_cache import CacheEntry
 from lab.docker_engine import DockerEngine
 from lab.docker_errors import explained
+from lab.engine_images import OWN, CacheEntry, Layer, NotPulled, packed_size, shared_size
 from lab.errors import MachineError
-from lab.images import OWN, Layer, NotPulled, packed_size, shared_size
 from lab.progress import Progress
 
 PULL_SILENCE = 60

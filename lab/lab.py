@@ -14,6 +14,7 @@ from types import TracebackType
 from lab import building, images, last_up, networks, ownership, preflight
 from lab.compose import Compose
 from lab.engine import OWNER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
+from lab.engine_images import ImageStore
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.hosts import Host
 from lab.progress import Progress, Silent
@@ -59,7 +60,7 @@ class Lab:
         settings: Settings | None = None,
         engine: Engine | None = None,
         compose: Compose | None = None,
-        store: images.ImageStore | None = None,
+        store: ImageStore | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         self.compose = compose or Compose(self.settings)
@@ -77,7 +78,7 @@ class Lab:
         return self._engine
 
     @cached_property
-    def store(self) -> images.ImageStore:
+    def store(self) -> ImageStore:
         """The engine's images."""
         if self._store is None:
             from lab.docker_engine import DockerEngine
@@ -387,7 +388,7 @@ class Lab:
             self._passed.add(container.id)
             progress.detail(f"{self._name(container)} is healthy")
 
-        return self.sessions.readiness(READY_SECONDS, passed, self.settings.project)
+        return Readiness(self.engine, self.sessions.probe, READY_SECONDS, passed, self.settings.project)
 
     def _wait_ready(self, containers: Sequence[Container], readiness: Readiness, progress: Progress) -> None:
         progress.step(f"waiting until {len(containers)} hosts pass their health checks")

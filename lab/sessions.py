@@ -13,7 +13,6 @@ from lab.engine import Container, Engine, TemporaryContainer
 from lab.errors import LabError
 from lab.hostexec import PROGRAM, Session
 from lab.processes import Completed, Process
-from lab.readiness import Readiness, Say
 
 SNIFFER_IMAGE = "datagram-lab/client"
 
@@ -71,10 +70,6 @@ class Sessions:
         """Run a host's health check once."""
         with Process(self.open(container.id, name=container.service).start(command)) as process:
             return process.communicate(timeout=seconds)
-
-    def readiness(self, seconds: float, say: Say = lambda _: None, project: str | None = None) -> Readiness:
-        """To wait with until hosts pass their health checks."""
-        return Readiness(self._engine, self.probe, seconds, say, project)
 
     def sniffer(self, container: str, project: str, name: str) -> Session:
         """A session, as root with NET_RAW, in a container of our own that shares this one's network."""

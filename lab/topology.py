@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from lab.engine import Pool
 from lab.errors import UsageError
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as quick, where there
@@ -43,15 +44,6 @@ class Service:
     def is_host(self) -> bool:
         """A shared image layer is a service of the profile `images`, and never started."""
         return "images" not in self.profiles
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A block of addresses that a network hands out: subnets in CIDR notation; empty where the engine chooses."""
-
-    subnet: str
-    gateway: str = ""
-    ip_range: str = ""
 
 
 @dataclass(frozen=True)

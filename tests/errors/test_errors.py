@@ -22,11 +22,10 @@ import yaml
 
 from lab import compose, docker_errors, endpoint, errors, hostexec, preflight, processes, settings, topology
 from lab.docker_engine import DockerEngine
-from lab.engine import EngineVersion, NetworkRecord
+from lab.engine import EngineVersion, NetworkRecord, Pool
 from lab.errors import LabError
 from lab.hostexec import Frame
 from lab.settings import Settings
-from lab.topology import Pool
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
 from tests.unit.fake_engine import FakeEngine, container

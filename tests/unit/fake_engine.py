@@ -20,9 +20,9 @@ from lab.engine import (
     Event,
     NetworkRecord,
     TemporaryContainer,
+    Transport,
 )
 from lab.errors import HostError
-from lab.hostexec import Transport
 
 T = TypeVar("T")
 

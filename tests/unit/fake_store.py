@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lab.build_cache import CacheEntry
-from lab.images import Layer, NotPulled
+from lab.engine_images import CacheEntry, Layer, NotPulled
 from lab.progress import Progress
 
 

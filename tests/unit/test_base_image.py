@@ -9,8 +9,9 @@ import pytest
 
 from lab import base_image, debian
 from lab.base_image import REGISTRY_DEBIAN
+from lab.engine_images import NotPulled
 from lab.errors import MachineError
-from lab.images import DEBIAN, NotPulled
+from lab.images import DEBIAN
 from tests.unit.fake_store import FakeStore, Told
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.build_cache import CacheEntry, instructions, own
+from lab.build_cache import instructions, own
+from lab.engine_images import CacheEntry
 
 DOCKERFILE = """
 FROM datagram-lab/base AS compile

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import requests
 
+from lab.engine_images import NotPulled
 from lab.image_store import DockerImageStore
-from lab.images import NotPulled
 from tests.unit.fake_store import Told
 
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

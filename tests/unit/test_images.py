@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import images, topology
-from lab.build_cache import CacheEntry
+from lab import engine_images, images, topology
+from lab.engine_images import CacheEntry, Layer
 from lab.errors import MachineError
-from lab.images import DEBIAN, Layer
+from lab.images import DEBIAN
 from lab.settings import Settings
 from tests.unit.fake_store import FakeStore, Told
 
@@ -232,17 +232,17 @@ def test_names_and_words_in_another_encoding_are_read_all_the_same(built: FakeSt
 
 def test_a_layer_that_images_share_is_counted_once() -> None:
     debian, tools = Layer(1, "import", 75), Layer(2, "apt-add gcc", 50)
-    assert images.shared_size([[debian, tools], [debian], [debian, tools, Layer(3, "COPY", 1)]]) == 126
+    assert engine_images.shared_size([[debian, tools], [debian], [debian, tools, Layer(3, "COPY", 1)]]) == 126
 
 
 def test_equal_steps_upon_different_bases_are_different_layers() -> None:
     step = Layer(2, "apt-add gcc", 50)
-    assert images.shared_size([[Layer(1, "a", 10), step], [Layer(1, "b", 20), step]]) == 130
+    assert engine_images.shared_size([[Layer(1, "a", 10), step], [Layer(1, "b", 20), step]]) == 130
 
 
 def test_what_images_kept_by_containerd_share_is_packed_once() -> None:
-    assert images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "gcc", "peer"): 91}) == 91
-    assert images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "dig"): 80}) == 100
+    assert engine_images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "gcc", "peer"): 91}) == 91
+    assert engine_images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "dig"): 80}) == 100
 
 
 def test_remove_all_leaves_the_images_of_others() -> None:

@@ -5,11 +5,11 @@ import pytest
 
 from lab import preflight
 from lab.compose import Compose
-from lab.engine import Container, EngineVersion, NetworkRecord
+from lab.engine import Container, EngineVersion, NetworkRecord, Pool
 from lab.errors import MachineError
 from lab.preflight import Machine, examine
 from lab.settings import Settings
-from lab.topology import Pool, read
+from lab.topology import read
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.test_topology import SMALL
 

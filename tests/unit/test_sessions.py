@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from lab.engine import TemporaryContainer
-from lab.hostexec import Transport
+from lab.engine import TemporaryContainer, Transport
 from lab.sessions import Sessions
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost

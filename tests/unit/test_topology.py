@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.engine import Pool
 from lab.errors import UsageError
-from lab.topology import Network, Pool, fill_in, read
+from lab.topology import Network, fill_in, read
 
 SMALL = """
 services:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.hostexec import Frame, Transport
+from lab.engine import Transport
+from lab.hostexec import Frame
 from lab.lab import Lab
 from lab.preflight import Finding
 from lab.settings import Settings
