@@ -22,10 +22,11 @@ from pathlib import Path
 
 from bench.bench import Bench, clock
 from bench.measure import Row, by_turns
-from lab import Lab, archives, base_image, building
-from lab.images import DEBIAN
+from lab import Lab
+from lab.build import archives, base_image, building
+from lab.build.images import DEBIAN
 from lab.progress import Silent
-from lab.settings import load
+from lab.project.settings import load
 
 LABEL = "lab.bench"
 INSTALL = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends"

@@ -18,9 +18,10 @@ from lab.errors import (
 )
 
 if TYPE_CHECKING:
-    from lab.hosts import Host
-    from lab.lab import HostStatus, Lab
-    from lab.processes import Completed, Process
+    from lab.exec.processes import Completed, Process
+    from lab.hosts.host import Host
+    from lab.hosts.status import HostStatus
+    from lab.lab import Lab
 
 __all__ = [
     "CommandError",
@@ -40,11 +41,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Completed": "lab.processes",
-    "Host": "lab.hosts",
-    "HostStatus": "lab.lab",
+    "Completed": "lab.exec.processes",
+    "Host": "lab.hosts.host",
+    "HostStatus": "lab.hosts.status",
     "Lab": "lab.lab",
-    "Process": "lab.processes",
+    "Process": "lab.exec.processes",
 }
 """Modules that are imported when the name is first used (PEP 562): every `lab` command passes through here, and one
 that completes a word or prints its help needs none of them."""

@@ -78,7 +78,7 @@ have_plugin() {
     return 1
 }
 
-# LAB_BASE of .env, without quotes and comment, as lab/settings.py reads it; of several the last one counts.
+# LAB_BASE of .env, without quotes and comment, as lab/project/settings.py reads it; of several the last one counts.
 base_in_env_file() {
     sed -nE "s/^[[:space:]]*(export[[:space:]]+)?LAB_BASE[[:space:]]*=[[:space:]]*//; t value
         d
@@ -96,7 +96,7 @@ want_builder() {
     [ "$(ask /images/datagram-lab/debian:bookworm/json)" != 200 ]
 }
 
-# Whether something else than this machine's own socket is what `docker`, and so the lab, will ask (lab/endpoint.py).
+# Whether something else than this machine's own socket is what `docker`, and so the lab, will ask (lab/engine/endpoint.py).
 engine_is_elsewhere() {
     [ -z "${DOCKER_HOST:-}" ] || return 0
     context=${DOCKER_CONTEXT:-} settings=${DOCKER_CONFIG:-${HOME:-/root}/.docker}/config.json

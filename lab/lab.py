@@ -7,44 +7,27 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from types import TracebackType
 
-from lab import building, images, last_up, networks, ownership, preflight
-from lab.compose import Compose
-from lab.engine import OWNER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
-from lab.engine_images import ImageStore
+from lab.build import building, images
+from lab.engine import ownership
+from lab.engine.base import OWNER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
+from lab.engine.images import ImageStore
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
-from lab.hosts import Host
+from lab.exec.sessions import Sessions
+from lab.hosts.host import Host
+from lab.hosts.status import HostStatus
+from lab.lifecycle import last_up, networks, preflight
+from lab.lifecycle.readiness import Readiness, last_words, remedy
 from lab.progress import Progress, Silent
-from lab.readiness import Readiness, last_words, remedy
-from lab.sessions import Sessions
-from lab.settings import LARGEST_PEERS, Settings
-from lab.settings import load as load_settings
-from lab.topology import Service, Topology, read, replica_names
+from lab.project.compose import Compose
+from lab.project.settings import LARGEST_PEERS, Settings
+from lab.project.settings import load as load_settings
+from lab.project.topology import Service, Topology, read, replica_names
 
 READY_SECONDS = 90.0
 """By then every host has passed its check; a busy machine with two cores takes five."""
-
-
-@dataclass(frozen=True)
-class HostStatus:
-    """One row of `lab status`."""
-
-    name: str
-    role: str
-    state: str
-    """`healthy`, `starting`, `unhealthy`, `running` (has no check), `paused`, `exited`, `created` or `down`."""
-    addresses: Mapping[str, str]
-    """IPv4 address by network; of a host that is down, those it will have."""
-    attempt: str
-    """One line to type."""
-
-    def as_json(self) -> dict[str, object]:
-        record = asdict(self)
-        record["try"] = record.pop("attempt")
-        return record
 
 
 class Lab:
@@ -72,7 +55,7 @@ class Lab:
     @cached_property
     def engine(self) -> Engine:
         if self._engine is None:
-            from lab.docker_engine import DockerEngine
+            from lab.engine.docker_engine import DockerEngine
 
             self._engine = DockerEngine(self.settings.variables)
         return self._engine
@@ -81,8 +64,8 @@ class Lab:
     def store(self) -> ImageStore:
         """The engine's images."""
         if self._store is None:
-            from lab.docker_engine import DockerEngine
-            from lab.image_store import DockerImageStore
+            from lab.engine.docker_engine import DockerEngine
+            from lab.engine.docker_images import DockerImageStore
 
             engine = self.engine
             assert isinstance(engine, DockerEngine), "another engine comes with a store of its own"
@@ -99,7 +82,7 @@ class Lab:
 
     @property
     def machine(self) -> preflight.Machine:
-        """The facts for `lab.preflight`, fresh."""
+        """The facts for `lab.lifecycle.preflight`, fresh."""
         return preflight.Machine(self.engine, self.compose, self.settings, self.topology)
 
     # Up and down

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab import Lab
-from lab.hosts import Host
+from lab.hosts.host import Host
 
 LIVE = Path(__file__).parent / "live"
 

@@ -21,8 +21,8 @@ class HostName(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from lab import settings, topology
         from lab.errors import LabError
+        from lab.project import settings, topology
 
         try:
             found = settings.load()

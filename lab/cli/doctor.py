@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from lab import doctor
+from lab.checks import doctor
 from lab.cli.arguments import json_option
 from lab.cli.context import open_lab
 

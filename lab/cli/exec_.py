@@ -15,8 +15,8 @@ from lab.cli import signals
 from lab.cli.arguments import Duration, HostName
 from lab.cli.context import open_lab
 from lab.errors import CommandError, CommandTimeout, HostError
-from lab.hostexec import STDOUT
-from lab.processes import Process
+from lab.exec.hostexec import STDOUT
+from lab.exec.processes import Process
 from lab.waiting import SYSTEM_CLOCK
 
 LOOK_SECONDS = 0.3

@@ -12,7 +12,7 @@ import click
 
 from lab.cli.arguments import HostName
 from lab.cli.context import open_lab
-from lab.engine import Stream
+from lab.engine.base import Stream
 from lab.errors import LabError
 
 Arrival = tuple[str, bytes | LabError | None]

@@ -8,9 +8,9 @@ import sys
 
 import click
 
-from lab import endpoint
 from lab.cli.arguments import HostName
 from lab.cli.context import open_lab
+from lab.engine import endpoint
 from lab.errors import MachineError
 
 

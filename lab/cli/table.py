@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.lab import HostStatus
+from lab.hosts.status import HostStatus
 
 COLOURS = {"healthy": "green", "running": "green", "starting": "yellow", "paused": "yellow", "down": "dim"}
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lab.errors import CommandError, HostError
-from lab.hosts import Host
+from lab.hosts.host import Host
 from lab.replay import rules
 from lab.replay.compare import Comparison, compare
 from lab.replay.model import MAIN, Step, Transcript

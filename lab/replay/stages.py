@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from lab.hosts import Host
+from lab.hosts.host import Host
 from lab.lab import Lab
 
 Hosts = Mapping[str, Host]

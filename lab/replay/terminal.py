@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from lab.hosts import Host
-from lab.processes import Completed
+from lab.exec.processes import Completed
+from lab.hosts.host import Host
 
 PATIENCE = 15.0
 """Seconds for a text to appear or a command to end: a crowded machine, not a property of the programs."""

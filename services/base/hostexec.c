@@ -1,7 +1,7 @@
 /* Runs commands in a host for one caller, many at once, over one stream of frames.
  *
  * The engine starts it once per host and user (`exec`, standard input and output attached, no terminal), which
- * takes tens of milliseconds; each command after that costs a fork. The other end is lab/hostexec.py.
+ * takes tens of milliseconds; each command after that costs a fork. The other end is lab/exec/hostexec.py.
  *
  *     frame = u32 length of payload | u8 type | u32 id of command | payload        (big-endian)
  *

@@ -9,18 +9,28 @@ from typing import Any
 
 import pytest
 
-from lab import compose, docker_errors, errors
+from lab import errors
+from lab.engine import docker_errors
+from lab.project import compose
 from tests.errors import test_errors
 from tests.errors.test_errors import PAIRS, PROJECT
 
 HELD = {
-    "settings": ["lab.settings"],
-    "endpoint": ["lab.endpoint"],
-    "topology": ["lab.topology"],
-    "compose": ["lab.compose"],
-    "preflight": ["lab.preflight"],
-    "docker_engine": ["lab.docker_engine", "lab.docker_errors"],
-    "hosts": ["lab.errors", "lab.lab", "lab.hosts", "lab.logs", "lab.readiness", "lab.processes", "lab.hostexec"],
+    "settings": ["lab.project.settings"],
+    "endpoint": ["lab.engine.endpoint"],
+    "topology": ["lab.project.topology"],
+    "compose": ["lab.project.compose"],
+    "preflight": ["lab.lifecycle.preflight"],
+    "docker_engine": ["lab.engine.docker_engine", "lab.engine.docker_errors"],
+    "hosts": [
+        "lab.errors",
+        "lab.lab",
+        "lab.hosts.host",
+        "lab.engine.logs",
+        "lab.lifecycle.readiness",
+        "lab.exec.processes",
+        "lab.exec.hostexec",
+    ],
     "cli": ["lab.cli", "lab.cli.arguments", "lab.cli.exec_", "lab.cli.scale", "lab.cli.shell"],
 }
 """By file of pairs, the modules whose texts it holds."""

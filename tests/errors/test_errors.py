@@ -20,18 +20,22 @@ import pytest
 import requests
 import yaml
 
-from lab import compose, docker_errors, endpoint, errors, hostexec, preflight, processes, settings, topology
-from lab.docker_engine import DockerEngine
-from lab.engine import EngineVersion, NetworkRecord, Pool
+from lab import errors
+from lab.engine import docker_errors, endpoint
+from lab.engine.base import EngineVersion, NetworkRecord, Pool
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import LabError
-from lab.hostexec import Frame
-from lab.settings import Settings
+from lab.exec import hostexec, processes
+from lab.exec.hostexec import Frame
+from lab.lifecycle import preflight
+from lab.project import compose, settings, topology
+from lab.project.settings import Settings
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_hostexec import FakeHost
-from tests.unit.test_compose import program
-from tests.unit.test_topology import SMALL
+from tests.unit.project.test_compose import program
+from tests.unit.project.test_topology import SMALL
 
 Pair = dict[str, Any]
 

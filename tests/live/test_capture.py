@@ -7,7 +7,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
-from lab import capture
+from lab.capture import capture
 from lab.errors import HostError
 from lab.waiting import Deadline, poll
 

@@ -16,7 +16,7 @@ from lab.waiting import Deadline, poll
 from tests.live.proc import processes
 
 if TYPE_CHECKING:
-    from lab.hosts import Host
+    from lab.hosts.host import Host
     from lab.lab import Lab
 
 RESOLVER, ROOT, TLD, NAMESERVER = "8.8.8.8", "198.41.0.4", "192.5.6.30", "213.138.96.53"

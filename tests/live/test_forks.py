@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab.engine import OWNER_LABEL, TEMPORARY_LABEL
-from lab.ownership import is_alive
+from lab.engine.base import OWNER_LABEL, TEMPORARY_LABEL
+from lab.engine.ownership import is_alive
 
 FORKING = """
 import multiprocessing, warnings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.topology import read
+from lab.project.topology import read
 
 HOSTS = [service.name for service in read(Path(__file__).parents[2] / "compose.yaml", {}).hosts]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from lab import archives
+from lab.build import archives
 from lab.progress import Silent
 
 SERVICES = Path(__file__).parents[2] / "services"

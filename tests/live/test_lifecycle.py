@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.compose import find_command
-from lab.engine import PROJECT_LABEL, TEMPORARY_LABEL
+from lab.engine.base import PROJECT_LABEL, TEMPORARY_LABEL
+from lab.project.compose import find_command
 
 LAB = Path(sys.executable).with_name("lab")
 PROJECT = Path(__file__).parents[2]

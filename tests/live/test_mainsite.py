@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from lab.hosts import Host
+    from lab.hosts.host import Host
     from lab.lab import Lab
 
 WEB, MAIL = "www.linuxvoice.com", "smtp.linuxvoice.com"

@@ -1,4 +1,4 @@
-"""An engine in memory: `lab.engine.Engine` as data, with a log of what was done to it."""
+"""An engine in memory: `lab.engine.base.Engine` as data, with a log of what was done to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from lab.engine import (
+from lab.engine.base import (
     FOLDER_LABEL,
     NUMBER_LABEL,
     ONE_OFF_LABEL,

@@ -1,11 +1,11 @@
-"""A host that is a script: the other end of a `lab.hostexec.Session`, without any process."""
+"""A host that is a script: the other end of a `lab.exec.hostexec.Session`, without any process."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Callable
 
-from lab.hostexec import Decoder, Frame, frame
+from lab.exec.hostexec import Decoder, Frame, frame
 
 
 class FakeHost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lab.engine_images import CacheEntry, Layer, NotPulled
+from lab.engine.images import CacheEntry, Layer, NotPulled
 from lab.progress import Progress
 
 

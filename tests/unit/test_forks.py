@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.docker_engine import DockerEngine
+from lab.engine.docker_engine import DockerEngine
 from lab.errors import HostError
-from lab.hostexec import Frame, Session
-from lab.processes import Process
-from lab.sessions import Sessions
+from lab.exec.hostexec import Frame, Session
+from lab.exec.processes import Process
+from lab.exec.sessions import Sessions
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
 from tests.unit.socket_engine import Handler, SocketEngine, block, document

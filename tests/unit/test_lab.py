@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import ownership
-from lab.engine import OWNER_LABEL, PROJECT_LABEL, SERVICE_LABEL, TEMPORARY_LABEL, NetworkRecord, Pool
+from lab.engine import ownership
+from lab.engine.base import OWNER_LABEL, PROJECT_LABEL, SERVICE_LABEL, TEMPORARY_LABEL, NetworkRecord, Pool
 from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
 from lab.lab import Lab
-from lab.settings import Settings
+from lab.project.settings import Settings
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_store import FakeStore
-from tests.unit.test_topology import SMALL
+from tests.unit.project.test_topology import SMALL
 
 Say = Callable[[str], None]
 

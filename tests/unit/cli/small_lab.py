@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.engine import Transport
-from lab.hostexec import Frame
+from lab.engine.base import Transport
+from lab.exec.hostexec import Frame
 from lab.lab import Lab
-from lab.preflight import Finding
-from lab.settings import Settings
+from lab.lifecycle.preflight import Finding
+from lab.project.settings import Settings
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
+from tests.unit.project.test_topology import SMALL
 from tests.unit.test_lab import FakeCompose
-from tests.unit.test_topology import SMALL
 
 Script = Callable[[FakeHost, Frame], None]
 

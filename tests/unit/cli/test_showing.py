@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lab import doctor, preflight
-from lab.engine import EngineFacts
+from lab.checks import doctor
+from lab.engine.base import EngineFacts
 from lab.errors import MachineError
 from lab.lab import Lab
+from lab.lifecycle import preflight
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import ScriptedEngine, exits, finding
 from tests.unit.fake_engine import FakeStream
-from tests.unit.test_topology import SMALL
+from tests.unit.project.test_topology import SMALL
 
 
 def test_status_shows_every_host_of_a_lab_that_is_down(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.errors import CommandError, CommandFailed, CommandTimeout, HostError
-from lab.processes import Completed
+from lab.exec.processes import Completed
 from lab.replay import Stages, Step, Transcript, Window, play, scenery
 
 ROOT = Path(__file__).parents[3]

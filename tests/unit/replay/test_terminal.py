@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from lab.errors import CommandError
-from lab.hosts import Host
+from lab.hosts.host import Host
 from lab.replay.terminal import Terminal, shown
 
 

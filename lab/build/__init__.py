@@ -1,0 +1,1 @@
+"""Images: which are out of date, and how they are built."""

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from lab.engine.base import TemporaryContainer, Transport
+from lab.exec.sessions import Sessions
+from tests.unit.fake_engine import FakeEngine
+from tests.unit.fake_hostexec import FakeHost
+
+PROJECT = Path(__file__).parents[3]
+
+
+class SlowEngine(FakeEngine):
+    """Opens an exec only when both threads have asked, or when it is clear that one waits for the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hosts: list[FakeHost] = []
+        self._both = threading.Barrier(2)
+
+    def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._both.wait(0.2)
+        self.hosts.append(FakeHost())
+        return self.hosts[-1]
+
+
+def test_two_threads_share_the_session_that_the_first_opens() -> None:
+    engine = SlowEngine()
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: sessions.open("one"), range(2))
+    assert first is second
+    assert len(engine.hosts) == 1
+    sessions.close()
+
+
+def test_sessions_of_two_hosts_open_side_by_side() -> None:
+    engine = SlowEngine()
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(sessions.open, ["one", "two"])
+    assert first is not second
+    sessions.close()
+    assert not first.alive
+    assert not second.alive
+
+
+class SnifferEngine(FakeEngine):
+    """Makes a container only when `ready` says so."""
+
+    def __init__(self, ready: Callable[[], object]) -> None:
+        super().__init__()
+        self._ready = ready
+
+    def create(self, wanted: TemporaryContainer) -> str:
+        self._ready()
+        return super().create(wanted)
+
+    def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
+        return FakeHost()
+
+
+def test_two_threads_share_the_sniffer_that_the_first_makes() -> None:
+    both = threading.Barrier(2)
+
+    def ready() -> None:  # when both are at it, or when it is clear that one waits for the other
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+
+    engine = SnifferEngine(ready)
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: sessions.sniffer("one", "small", "router"), range(2))
+    assert first is second
+    assert len(engine.records) == 1
+    sessions.close()
+    assert engine.records == []
+
+
+def test_a_sniffer_that_is_being_made_is_ended_by_close_too() -> None:
+    making, go = threading.Event(), threading.Event()
+
+    def ready() -> None:
+        making.set()
+        assert go.wait(5)
+
+    engine = SnifferEngine(ready)
+    sessions = Sessions(engine)
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.submit(sessions.sniffer, "one", "small", "router")
+        assert making.wait(5)
+        closed = pool.submit(sessions.close)
+        wait([closed], timeout=0.2)  # as far as it gets
+        go.set()
+        closed.result(5)
+    assert not made.result(5).alive
+    assert engine.records == []
+
+
+def test_a_host_that_was_restarted_gets_another_sniffer() -> None:
+    engine = SnifferEngine(lambda: None)
+    sessions = Sessions(engine)
+    first = sessions.sniffer("one", "small", "router")
+    engine.started_at = lambda container: "later"  # type: ignore[method-assign]
+    second = sessions.sniffer("one", "small", "router")
+    assert (first.alive, second.alive) == (False, True)
+    assert len(engine.records) == 1
+    sessions.close()
+
+
+AT_EXIT = """
+from lab.exec.sessions import Sessions
+from tests.unit.exec.test_sessions import SnifferEngine
+
+class Telling(SnifferEngine):
+    def remove(self, container):
+        super().remove(container)
+        print("removed", container)
+
+for number in range(2):
+    Sessions(Telling(lambda: None)).sniffer("one", "small", "router")
+"""
+
+
+def test_what_nobody_closes_ends_with_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EXIT], capture_output=True, text=True, timeout=30, cwd=PROJECT
+    )
+    assert (done.stdout, done.stderr) == ("removed temporary-0\n" * 2, "")
