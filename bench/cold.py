@@ -23,7 +23,7 @@ from pathlib import Path
 from bench.bench import Bench, clock
 from bench.measure import Row, by_turns
 from lab import Lab
-from lab.build import archives, base_image, building
+from lab.build import archives, base_image, building, images
 from lab.build.images import DEBIAN
 from lab.progress import Silent
 from lab.project.settings import load
@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             copy_unseen(bench.lab.settings.root, folder)
             bench.say("  all images, by lab")
             with Lab(load({**os.environ, "LAB_DIR": name})) as lab:
-                parts = (lab.store, lab.engine, lab.compose, lab.topology, lab.settings)
+                parts = (lab.store, lab.engine, lab.compose, lab.settings)
                 return clock(lambda: building.build_stale(*parts, {}, Silent()))
 
         def plain() -> float:
@@ -93,15 +93,15 @@ def never_seen(dockerfile: str, token: str) -> str:
 @contextmanager
 def images_kept(bench: Bench) -> Iterator[None]:
     """Give each of the lab's names back to the image that had it, and remove what the benchmark built."""
-    before = {name: bench.lab.store.id_of(name) for name in bench.lab.store.names()}
+    names = [DEBIAN, *images.own(bench.lab.topology)]
+    before = {name: bench.lab.store.id_of(name) for name in names}
     try:
         yield
     finally:
         bench.say("  (the images of before)")
-        for name in bench.lab.store.names():
-            if name not in before:
-                bench.lab.store.remove(name)
         for name, image in before.items():
             if image:
                 bench.lab.store.tag(image, name)
+            else:
+                bench.lab.store.remove(name)
         bench.lab.store.prune(LABEL)

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 
-from lab.build import building, images
-from lab.engine import ownership
-from lab.engine.base import OWNER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
+from lab.build import base_image, building, images
+from lab.engine.base import Container, Engine, NetworkRecord, TemporaryContainer
 from lab.engine.images import ImageStore
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.exec.sessions import Sessions
 from lab.hosts.host import Host
+from lab.hosts.names import names_of
 from lab.hosts.status import HostStatus
-from lab.lifecycle import last_up, networks, preflight
+from lab.lifecycle import last_up, networks, preflight, teardown
 from lab.lifecycle.readiness import Readiness, last_words, remedy
 from lab.progress import Progress, Silent
 from lab.project.compose import Compose
-from lab.project.settings import LARGEST_PEERS, Settings
+from lab.project.declaration import Declaration
+from lab.project.settings import Settings
 from lab.project.settings import load as load_settings
-from lab.project.topology import Service, Topology, read, replica_names
+from lab.project.topology import Network, Service, Topology, replica_names
 
 READY_SECONDS = 90.0
 """By then every host has passed its check; a busy machine with two cores takes five."""
@@ -72,9 +73,20 @@ class Lab:
             self._store = DockerImageStore(engine)
         return self._store
 
-    @cached_property
+    @property
     def topology(self) -> Topology:
-        return read(self.settings.root / "compose.yaml", self.settings.variables)
+        """The project's hosts and networks, as Compose says that they are to be."""
+        return self.compose.config.topology
+
+    @property
+    def declaration(self) -> Declaration:
+        """The `x-lab:` block of the project's Compose file."""
+        return self.compose.config.declaration
+
+    @property
+    def project(self) -> str:
+        """The Compose project's name."""
+        return self.topology.project
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -83,48 +95,54 @@ class Lab:
     @property
     def machine(self) -> preflight.Machine:
         """The facts for `lab.lifecycle.preflight`, fresh."""
-        return preflight.Machine(self.engine, self.compose, self.settings, self.topology)
+        return preflight.Machine(self.engine, self.compose, self.settings)
 
     # Up and down
 
-    def up(self, progress: Progress | None = None) -> list[HostStatus]:
-        """Bring every host up and wait until each has passed its health check. Changes nothing that is in order."""
+    def up(self, progress: Progress | None = None, *, build: bool = False) -> list[HostStatus]:
+        """Bring every host up and wait until each is ready. Changes nothing that is in order.
+
+        `build` has Compose build every image of the project first, which costs little where nothing has changed.
+        """
         progress = progress or Silent()
         with self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
-            self._sweep(self.engine.containers())  # lest Compose stumbles over it
-            built = self._images_up(machine.own, progress)
+            teardown.sweep(self.engine, self.project)  # lest Compose stumbles over it
+            built = self._images_up(machine.own, progress, build=build)
             self._leave_old_networks(machine.networks, progress)
             with self._readiness(progress) as readiness:
-                if built or not last_up.still_holds(self.settings, self.topology, machine.own):
-                    progress.step(f"starting {len(self.topology.host_names({'peer': self.settings.peers}))} hosts")
+                if built or not last_up.still_holds(self.settings, self.compose.config, machine.own):
+                    progress.step(f"starting {len(self.topology.host_names())} hosts")
                     for container in machine.own:
                         if container.state == "paused":  # Compose leaves it as it is
                             self.engine.act(container.id, "unpause")
                     self._start_hosts(progress)
                 containers = self._containers()
                 self._wait_ready(containers, readiness, progress)
-            last_up.remember(self.settings, containers)
+            last_up.remember(self.settings, self.compose.config, containers)
         return self.status()
 
-    def down(self, progress: Progress | None = None, *, with_images: bool = False) -> None:
-        """Take away every container, network and volume of the lab; what is gone already is no error."""
+    def down(self, progress: Progress | None = None, *, with_images: bool = False, volumes: bool = False) -> None:
+        """Take away every container and network of the lab; what is gone already is no error.
+
+        Its volumes go with `volumes`, and always where the project says that it is disposable.
+        """
         progress = progress or Silent()
         progress.step("stopping the lab")
         with self.compose.locked(progress.step):
-            self._take_away(progress)
+            self._take_away(progress, volumes=volumes or self.declaration.disposable)
             if with_images:
                 images.remove_all(self.store, self.topology, progress)
 
     def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
         """Have `count` hosts of a scalable service, and return them when each is ready."""
         progress = progress or Silent()
-        known = {name for name, entry in self.topology.services.items() if entry.replicas is not None}
+        known = self.compose.config.scalable
         if service not in known:
             raise UsageError(f"{service!r} cannot be scaled", f"Scalable: {', '.join(sorted(known)) or 'none'}.")
-        if not 0 <= count <= LARGEST_PEERS:
-            raise UsageError(f"{count} {service}s asked for", f"Ask for 0 to {LARGEST_PEERS}.")
+        if not 0 <= count <= known[service]:
+            raise UsageError(f"{count} {service}s asked for", f"Ask for 0 to {known[service]}.")
         with self.compose.locked(progress.step):
             machine = self.machine
             preflight.require(machine)
@@ -133,53 +151,52 @@ class Lab:
             progress.step(f"scaling {service} to {count}")
             with self._readiness(progress) as readiness:
                 self._start_hosts(progress, {service: count})
-                own = [container for container in self._containers() if container.service == service]
-                self._wait_ready(own, readiness, progress)
-        return [self._host(container) for container in own]
+                own = {name: one for name, one in self._by_name().items() if one.service == service}
+                self._wait_ready(list(own.values()), readiness, progress)
+        return [self._host(name, container) for name, container in own.items()]
 
     # Hosts
 
     def hosts(self) -> list[Host]:
-        """Every host that runs, in the order of `compose.yaml`."""
-        return [self._host(container) for container in self._containers() if container.state == "running"]
+        """Every host that runs, in the order of the Compose file."""
+        return [self._host(name, one) for name, one in self._by_name().items() if one.state == "running"]
 
     def host(self, name: str) -> Host:
         """The running host of that name. A scalable service's only host also answers to the service's name."""
-        container = self.container_of(name)
+        name, container = self._find(name)
         if container.state not in ("running", "paused"):
             raise NotRunning(
                 f"host {name} is not running ({container.status or container.state})",
                 f"lab up starts it; lab logs {name} shows its last words.",
             )
-        return self._host(container)
+        return self._host(name, container)
 
     def container_of(self, name: str) -> Container:
         """The engine's record of a host, running or not; NotRunning if there is none, NoSuchHost for no host's name."""
-        containers = self._containers()
-        by_name = {self._name(container): container for container in containers}
+        return self._find(name)[1]
+
+    def _find(self, name: str) -> tuple[str, Container]:
+        by_name = self._by_name()
         if name in by_name:
-            return by_name[name]
-        replicas = [container for container in containers if container.service == name]
+            return name, by_name[name]
+        replicas = {other: one for other, one in by_name.items() if one.service == name}
         if len(replicas) == 1:
-            return replicas[0]
+            return next(iter(replicas.items()))
         if replicas:
-            raise UsageError(
-                f"{name} is {len(replicas)} hosts", f"Name one of: {', '.join(map(self._name, replicas))}."
-            )
+            raise UsageError(f"{name} is {len(replicas)} hosts", f"Name one of: {', '.join(replicas)}.")
         known = {*self.topology.host_names(), *by_name}
         if name in known or name in {service.name for service in self.topology.hosts}:
             raise NotRunning(f"host {name} is down", "lab up starts it.")
         raise NoSuchHost(name, known)
 
     def status(self) -> list[HostStatus]:
-        """Every host, running or not, in the order of `compose.yaml`."""
+        """Every host, running or not, in the order of the Compose file."""
         self._look_afresh()
         rows = []
-        by_name = {self._name(container): container for container in self._containers()}
+        by_name = self._by_name()
         for service in self.topology.hosts:
-            wanted = self.settings.peers if service.name == "peer" else service.replicas
             present = {container.number for container in by_name.values() if container.service == service.name}
-            for name in replica_names(service, wanted, present):
+            for name in replica_names(service, service.replicas, present):
                 rows.append(self._status(name, service, by_name.get(name)))
         return rows
 
@@ -201,28 +218,28 @@ class Lab:
 
         `networks` names them, or maps each to a fixed address; `volumes` maps a volume of the lab to a place.
         """
-        project = self.settings.project
+        project = self.project
         addresses = dict(networks) if isinstance(networks, Mapping) else dict.fromkeys(networks)
         made = self.engine.create(
             TemporaryContainer(
                 image=image,
                 project=project,
                 command=command,
-                networks={f"{project}_{name}": address for name, address in addresses.items()},
+                networks={self._network(name).full_name: address for name, address in addresses.items()},
                 network_of=network_of.id if network_of else None,
                 user=user,
                 cap_add=cap_add,
                 env=env or {},
                 sysctls={**NO_IPV6, **(sysctls or {})} if not network_of else {},
                 hosts=self._host_names(),
-                volumes={f"{project}_{name}": place for name, place in (volumes or {}).items()},
+                volumes={self.topology.volumes.get(name, name): place for name, place in (volumes or {}).items()},
             )
         )
         maker = os.getpid()
         try:
             record = self.engine.container(made)
             assert record, "who made it is the one to remove it"
-            yield Host(record.name, record, self.engine, self.sessions, project)
+            yield Host(record.name, record, self.engine, self.sessions, self.topology)
         finally:
             if os.getpid() == maker:  # a forked child that leaves the block, too, leaves the container to its parent
                 self.sessions.forget(made)
@@ -245,48 +262,10 @@ class Lab:
 
     # Inside
 
-    def _sweep(self, containers: Sequence[Container]) -> None:
-        """Remove the lab's temporary containers whose owner was killed; the first look at the lab does so."""
-        if self._swept:
-            return
-        self._swept = True
-        for container in containers:
-            if container.is_temporary(self.settings.project) and not ownership.is_alive(
-                container.labels.get(OWNER_LABEL, "")
-            ):
-                with contextlib.suppress(LabError):  # it is in nobody's way
-                    self.engine.remove(container.id)
-
-    def _take_away(self, progress: Progress) -> None:
-        """Remove every container, network and volume of the lab that can go; then raise the first error, if any."""
+    def _take_away(self, progress: Progress, *, volumes: bool) -> None:
         self.sessions.close()
         last_up.forget(self.settings)
-        failures: list[LabError] = []
-
-        def attempt(remove: Callable[[], None]) -> None:
-            try:
-                remove()
-            except LabError as error:
-                failures.append(error)
-
-        def remove_containers(belongs: Callable[[Container, str], bool]) -> None:
-            for container in self.engine.containers():
-                if belongs(container, self.settings.project):
-                    attempt(partial(self.engine.remove, container.id))
-
-        remove_containers(Container.is_temporary)  # first: on networks that are in use, which Compose cannot remove
-        # What Compose leaves, because it fails or no longer knows it under its name, goes by the engine itself, which
-        # also says why something cannot.
-        with contextlib.suppress(LabError):
-            self.compose.down(progress.detail)
-        remove_containers(Container.is_of_compose)
-        for network in self.engine.networks():
-            if network.labels.get(PROJECT_LABEL) == self.settings.project:
-                attempt(partial(self.engine.remove_network, network.id))
-        for volume in self.engine.volumes(self.settings.project):
-            attempt(partial(self.engine.remove_volume, volume))
-        if failures:
-            raise failures[0]
+        teardown.remove_all(self.engine, self.compose, self.project, progress, volumes=volumes)
 
     def _leave_old_networks(self, records: Sequence[NetworkRecord], progress: Progress) -> None:
         """Take the hosts down when a network is to be another than it is.
@@ -294,41 +273,54 @@ class Lab:
         Compose 1.29 can change no network that is in use. Compose 2 makes it anew and connects the old containers
         again without their fixed addresses, which no later `up` mends.
         """
-        if changed := networks.changed(self.topology, records, self.settings.project):
+        if changed := networks.changed(self.topology, records):
             progress.step(f"stopping the lab, since networks of it are to be others: {', '.join(changed)}")
-            self._take_away(progress)
+            self._take_away(progress, volumes=self.declaration.disposable)
 
     def _start_hosts(self, progress: Progress, scale: Mapping[str, int] | None = None) -> None:
         """Have Compose start the hosts; anew, when some come up astray, as after plain Compose changed a network."""
         self.compose.up(progress.detail, scale)
-        if strays := networks.astray(self.topology, self._containers(), self.settings.project):
-            names = ", ".join(map(self._name, strays))
+        if strays := networks.astray(self.topology, self._containers()):
+            names = ", ".join(names_of(strays, self.topology).values())
             progress.step(f"making the hosts anew, since some have lost their addresses: {names}")
-            self._take_away(progress)
+            self._take_away(progress, volumes=self.declaration.disposable)
             self.compose.up(progress.detail, scale)
 
-    def _images_up(self, containers: Sequence[Container], progress: Progress) -> bool:
+    def _images_up(self, containers: Sequence[Container], progress: Progress, *, build: bool = False) -> bool:
         """Build what is out of date; whether anything was, so that hosts of the image of before are still there."""
-        known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
-        return building.build_stale(
-            self.store, self.engine, self.compose, self.topology, self.settings, known, progress
-        )
+        if self.declaration.rebuild:
+            known = {one.image: one.image_id for one in containers if not one.image.startswith("sha256:")}
+            return building.build_stale(self.store, self.engine, self.compose, self.settings, known, progress)
+        if images.start_from_debian(self.topology):
+            base_image.ensure(self.store, source=self.settings.base, progress=progress)
+        if build:
+            progress.step("building the images")
+            self.compose.build([], progress.detail)
+        return build
 
     def _containers(self) -> list[Container]:
-        """Compose's containers of this lab, in the order of `compose.yaml` and of their numbers."""
+        """Compose's containers of this lab, in the order of the Compose file and of their numbers."""
         order = {name: index for index, name in enumerate(self.topology.services)}
-        everything = self.engine.containers()
-        self._sweep(everything)
-        own = [container for container in everything if container.is_host_of(self.settings.project)]
+        if not self._swept:
+            self._swept = True
+            teardown.sweep(self.engine, self.project)
+        own = [container for container in self.engine.containers() if container.is_host_of(self.project)]
         return sorted(own, key=lambda container: (order.get(container.service, len(order)), container.number))
 
-    def _name(self, container: Container) -> str:
-        service = self.topology.services.get(container.service)
-        scalable = service is not None and service.replicas is not None
-        return f"{container.service}-{container.number}" if scalable else container.service
+    def _by_name(self) -> dict[str, Container]:
+        containers = self._containers()
+        names = names_of(containers, self.topology)
+        return {names[container.id]: container for container in containers}
 
-    def _host(self, container: Container) -> Host:
-        return Host(self._name(container), container, self.engine, self.sessions, self.settings.project)
+    def _host(self, name: str, container: Container) -> Host:
+        return Host(name, container, self.engine, self.sessions, self.topology)
+
+    def _network(self, name: str) -> Network:
+        if network := self.topology.networks.get(name):
+            return network
+        raise UsageError(
+            f"the project has no network {name!r}", f"Networks: {', '.join(self.topology.networks) or 'none'}."
+        )
 
     def _host_names(self) -> dict[str, str]:
         return {
@@ -345,8 +337,7 @@ class Lab:
         state = (container.health or "running") if container.state == "running" else container.state
         if state in ("starting", "unhealthy") and container.id in self._passed:
             state = "healthy"
-        host = self._host(container)
-        addresses = {n.removeprefix(f"{host._project}_"): ip for n, ip in container.addresses.items()}
+        addresses = self.topology.addresses(container.addresses)
         return HostStatus(name, service.role, state, addresses or planned, service.attempt)
 
     def _look_afresh(self) -> None:
@@ -369,15 +360,17 @@ class Lab:
     def _readiness(self, progress: Progress) -> Readiness:
         def passed(container: Container) -> None:
             self._passed.add(container.id)
-            progress.detail(f"{self._name(container)} is healthy")
+            progress.detail(f"{container.service} is healthy")
 
-        return Readiness(self.engine, self.sessions.probe, READY_SECONDS, passed, self.settings.project)
+        return Readiness(self.engine, self.sessions.probe, READY_SECONDS, passed, self.project)
 
     def _wait_ready(self, containers: Sequence[Container], readiness: Readiness, progress: Progress) -> None:
         progress.step(f"waiting until {len(containers)} hosts pass their health checks")
-        dead = [container for container in containers if container.state not in ("running", "paused")]
-        if dead:
-            raise HostError(f"{self._name(dead[0])} ended: {last_words(self.engine, dead[0])}", remedy(dead[0]))
+        for container in containers:
+            ended_well = self.topology.has_ended_well(container.service, container.status)
+            if container.state not in ("running", "paused") and not ended_well:
+                name = names_of(containers, self.topology)[container.id]
+                raise HostError(f"{name} ended: {last_words(self.engine, container)}", remedy(container))
         readiness.wait([one for one in containers if one.health in ("starting", "unhealthy")])
 
 

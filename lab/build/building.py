@@ -17,14 +17,12 @@ from lab.errors import LabError
 from lab.progress import Progress
 from lab.project.compose import Compose, Say
 from lab.project.settings import Settings
-from lab.project.topology import Topology
 
 
 def build_stale(
     store: ImageStore,
     engine: Engine,
     compose: Compose,
-    topology: Topology,
     settings: Settings,
     known: Mapping[str, str],
     progress: Progress,
@@ -33,6 +31,7 @@ def build_stale(
 
     `known` are ids by name that the engine has just told.
     """
+    topology = compose.config.topology
     stale = images.stale(store, topology, settings, known)
     if not stale:
         return False
@@ -41,7 +40,7 @@ def build_stale(
     progress.step(f"building {len(stale)} images")
     folders = {service.name: service.build for service in stale if service.build}
     packages = {name: len(" ".join(archives.packages([folder])).split()) for name, folder in folders.items()}
-    with archives.offered(engine, settings.project, dict.fromkeys(folders.values()), progress) as offer:
+    with archives.offered(engine, topology.project, dict.fromkeys(folders.values()), progress) as offer:
         build = partial(_build_one, engine, compose, offer, progress.detail)
         _build(build, images.build_order(topology, stale), packages, progress)
     images.remember(store, topology, settings)

@@ -21,7 +21,7 @@ from lab.project.settings import Settings
 from lab.project.topology import Service, Topology
 
 DEBIAN = "datagram-lab/debian:bookworm"
-"""What `services/base` starts from."""
+"""Debian 12 under a name of the tool's own, for Dockerfiles to start from; `lab.build.base_image` has it made."""
 COMPILE_LABEL = "lab.stage=compile"
 """On a stage that only compiles: the classic builder leaves an image of it, which is of no use afterwards."""
 
@@ -120,14 +120,34 @@ def _ids(
     return ids
 
 
+def start_from_debian(topology: Topology) -> bool:
+    """Whether a Dockerfile of the project names DEBIAN."""
+    return any(DEBIAN in _images_named(dockerfile) for dockerfile in _dockerfiles(topology))
+
+
+def own(topology: Topology) -> list[str]:
+    """The names of the images that the project builds; of one that Compose names, the names that it may have."""
+    names = []
+    for service in topology.services.values():
+        if service.context:
+            made_up = [f"{topology.project}{separator}{service.name}" for separator in "-_"]
+            names += [service.image] if service.image else made_up
+    return list(dict.fromkeys(names))
+
+
+def _dockerfiles(topology: Topology) -> set[Path]:
+    return {service.build / service.dockerfile for service in topology.services.values() if service.build}
+
+
 def _sources(topology: Topology) -> dict[str, Source]:
     """By image, bases first."""
     services: dict[str, Service] = {}
     for service in topology.services.values():
-        if service.build:
+        if service.build and service.image:
             services.setdefault(service.image, service)
     contents = {folder: _digest(folder) for folder in {service.build for service in services.values()} if folder}
-    named = {folder: _images_named(folder / "Dockerfile") & {DEBIAN, *services} for folder in contents}
+    dockerfiles = {service.build: service.build / service.dockerfile for service in services.values() if service.build}
+    named = {folder: _images_named(file) & {DEBIAN, *services} for folder, file in dockerfiles.items()}
     ordered: dict[str, Source] = {}
 
     def add(image: str, waiting: frozenset[str]) -> None:
@@ -235,14 +255,14 @@ class _Record:
 
 
 def remove_all(store: ImageStore, topology: Topology, progress: Progress) -> None:
-    """Remove every image of the lab, the base too, and what the builder keeps of them. Its hosts must be down."""
+    """Remove every image that the project builds, the base too, and what the builder keeps. Its hosts must be down."""
     progress.step("removing the lab's images")
-    nameless = store.leftovers()  # recognised by what they share with those that have names
-    for image in [*store.names(), *nameless]:
+    names = [DEBIAN, *own(topology)]
+    nameless = store.leftovers(names[1:])  # recognised by what they share with those that have names
+    for image in [*store.present(names), *nameless]:
         progress.detail(image)
         store.remove(image)
-    dockerfiles = [service.build / "Dockerfile" for service in topology.services.values() if service.build]
-    steps = set().union(*(build_cache.instructions(_text(path)) for path in dockerfiles))
+    steps = set().union(*(build_cache.instructions(_text(path)) for path in _dockerfiles(topology)))
     for entry in build_cache.own(store.cache(), steps):
         progress.detail(f"{entry} of the build cache")
         store.remove_from_cache(entry)

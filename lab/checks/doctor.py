@@ -44,7 +44,8 @@ def firewall(machine: Machine) -> Finding:
     """Whether the machine's firewall sees what the bridges carry, and may drop it."""
     if not machine.engine.facts().here:
         return Finding("firewall", "ok", "the engine is on another machine, whose firewall is not looked at")
-    return judged(read_firewall(), list(machine.topology.subnets.values()))
+    pools = [pool.subnet for network in machine.topology.networks.values() for pool in network.pools]
+    return judged(read_firewall(), pools)
 
 
 def judged(seen: Firewall, subnets: Sequence[str]) -> Finding:

@@ -14,7 +14,7 @@ YEAR = 365 * 86400.0
 
 
 class HostName(click.ParamType[str]):
-    """A host's name; the shell completes it from `compose.yaml`, without asking the engine."""
+    """A host's name; the shell completes it from the Compose file, without asking the engine."""
 
     name = "host"
 
@@ -22,11 +22,11 @@ class HostName(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         from lab.errors import LabError
-        from lab.project import settings, topology
+        from lab.project import settings
+        from lab.project.compose import Compose
 
         try:
-            found = settings.load()
-            names = topology.read(found.root / "compose.yaml", found.variables).host_names()
+            names = Compose(settings.load()).config.topology.host_names()
         except LabError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -15,13 +15,13 @@ from lab.errors import UsageError
 @click.command("scale", short_help="Change how many hosts a scalable service has.")
 @click.argument("wish", metavar="SERVICE=NUMBER")
 def command(wish: str) -> None:
-    """Change how many hosts a scalable service has: lab scale peer=4.
+    """Change how many hosts a scalable service has: lab scale web=4.
 
-    The article's own two peers (peer69, peer73) are not counted. The next lab up goes back to LAB_PEERS.
+    The next lab up goes back to what the Compose file says.
     """
     service, _, number = wish.partition("=")
     if not re.fullmatch("[0-9]{1,9}", number):
-        raise UsageError(f"{reprlib.repr(wish)} is no SERVICE=NUMBER", "Such as: lab scale peer=4")
+        raise UsageError(f"{reprlib.repr(wish)} is no SERVICE=NUMBER", "Such as: lab scale web=4")
     telling = progress.for_standard_error()
     with open_lab() as lab:
         try:
@@ -29,4 +29,4 @@ def command(wish: str) -> None:
         finally:
             telling.close()
         for host in hosts:
-            click.echo(f"{host.name}  {host.address}")
+            click.echo("  ".join([host.name, *host.addresses.values()]))

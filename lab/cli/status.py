@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import click
 
+from lab.build import images
 from lab.cli.arguments import json_option
 from lab.cli.context import open_lab
 
@@ -28,7 +29,7 @@ def command(as_json: bool, sizes: bool) -> None:
             with ThreadPoolExecutor(8) as pool:
                 figures = pool.map(lambda host: lab.engine.memory(host.id), running)
                 memory = {host.name: used for host, used in zip(running, figures, strict=True)}
-            disk = lab.store.disk_usage()
+            disk = lab.store.disk_usage(images.own(lab.topology))
     if as_json:
         record: dict[str, object] = {"hosts": [host.as_json() for host in hosts]}
         if memory is not None:

@@ -12,9 +12,10 @@ from lab.cli.context import open_lab
 
 
 @click.command("up", short_help="Build what is missing, start every host, wait until all are healthy.")
+@click.option("--build", is_flag=True, help="Build the project's images first, whether or not they are there.")
 @json_option
-def command(as_json: bool) -> None:
-    """Build what is missing, start every host, and wait until each has passed its health check.
+def command(as_json: bool, build: bool) -> None:
+    """Build what is missing, start every host, and wait until each is ready.
 
     Run again, it changes nothing. Progress goes to standard error, the table of hosts to standard output.
     """
@@ -23,7 +24,7 @@ def command(as_json: bool) -> None:
 
         telling = progress.for_standard_error()
         try:
-            hosts = lab.up(telling)
+            hosts = lab.up(telling, build=build)
         finally:
             telling.close()
     if as_json:

@@ -55,13 +55,13 @@ _CAUSES: Sequence[tuple[type[LabError], str, str, str]] = (
         MachineError,
         r"no space left on device|disk quota exceeded",
         "the engine's disk is full: {text}",
-        "Make room: docker system df shows what fills it, make clean removes the lab's images.",
+        "Make room: docker system df shows what fills it, lab down --images removes the lab's.",
     ),
     (
         MachineError,
         r"Pool overlaps|pool overlaps",
         "a subnet of the lab overlaps with another network of the engine: {text}",
-        "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
+        "lab doctor names it. Remove that network (docker network rm NAME), or give the lab's another subnet.",
     ),
     (
         MachineError,

@@ -12,7 +12,7 @@ import requests
 
 from lab.engine.docker_engine import DockerEngine
 from lab.engine.docker_errors import explained
-from lab.engine.images import OWN, CacheEntry, Layer, NotPulled, packed_size, shared_size
+from lab.engine.images import CacheEntry, Layer, NotPulled, packed_size, shared_size
 from lab.errors import MachineError
 from lab.progress import Progress
 
@@ -38,15 +38,13 @@ class DockerImageStore:
         record = self._inspect(name)
         return record["Id"] if record else None
 
-    def names(self) -> list[str]:
-        with self._explained():
-            found = self._client.images(filters={"reference": [OWN]})
-        return sorted(tag for image in found for tag in image["RepoTags"] or [])
+    def present(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self._inspect(name)]
 
-    def leftovers(self) -> list[str]:
+    def leftovers(self, names: Sequence[str]) -> list[str]:
         with self._explained():
             nameless = [self._inspect(image["Id"]) for image in self._client.images(filters={"dangling": True})]
-        shared = [self._layers(self._inspect(f"datagram-lab/{name}")) for name in ("base", "python", "toolchain")]
+        shared = [self._layers(self._inspect(name)) for name in names]
         return [
             image["Id"]
             for image in nameless
@@ -62,8 +60,8 @@ class DockerImageStore:
             steps = self._client.history(image)
         return [Layer(step["Created"], step["CreatedBy"], step["Size"]) for step in reversed(steps)]
 
-    def disk_usage(self) -> int:
-        images = [*self.names(), *self.leftovers()]
+    def disk_usage(self, names: Sequence[str]) -> int:
+        images = [*self.present(names), *self.leftovers(names)]
         return shared_size(map(self.history, images)) + self._packed(images)
 
     def _packed(self, images: Iterable[str]) -> int:

@@ -13,9 +13,6 @@ from typing import Protocol
 from lab.errors import MachineError
 from lab.progress import Progress
 
-OWN = "datagram-lab/*"
-"""The names of all images of the lab."""
-
 
 @dataclass(frozen=True)
 class CacheEntry:
@@ -43,11 +40,11 @@ class ImageStore(Protocol):
 
     def id_of(self, name: str) -> str | None: ...
 
-    def names(self) -> list[str]:
-        """Of the lab's images that are there, with their tags."""
+    def present(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that an image has."""
 
-    def leftovers(self) -> list[str]:
-        """Ids of nameless images that were left by building the lab's."""
+    def leftovers(self, names: Sequence[str]) -> list[str]:
+        """Ids of nameless images that were left by building these: what they begin with is a whole one of them."""
 
     def history(self, image: str) -> list[Layer]:
         """From the first step on."""
@@ -66,8 +63,8 @@ class ImageStore(Protocol):
     def prune(self, label: str) -> None:
         """Remove nameless images with the label."""
 
-    def disk_usage(self) -> int:
-        """Bytes that all images of the lab take, what they share counted once."""
+    def disk_usage(self, names: Sequence[str]) -> int:
+        """Bytes that these images and their leftovers take, what they share counted once."""
 
     def cache(self) -> list[CacheEntry]:
         """What BuildKit keeps of all builds of this engine; nothing where that cannot be told in short time."""

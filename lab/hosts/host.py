@@ -16,6 +16,7 @@ from lab.errors import HostError
 from lab.exec.processes import Completed, Process
 from lab.exec.sessions import Sessions
 from lab.lifecycle.readiness import Readiness
+from lab.project.topology import Topology
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -27,12 +28,12 @@ class Host:
     It stays the same host through restarts; after a `lab up` that made it anew, ask the `Lab` for it again.
     """
 
-    def __init__(self, name: str, container: Container, engine: Engine, sessions: Sessions, project: str) -> None:
+    def __init__(self, name: str, container: Container, engine: Engine, sessions: Sessions, topology: Topology) -> None:
         self.name = name
         self.id = container.id
         self._engine = engine
         self._sessions = sessions
-        self._project = project
+        self._topology = topology
 
     def __repr__(self) -> str:
         return f"<Host {self.name} {self.id[:12]}>"
@@ -47,7 +48,7 @@ class Host:
     @property
     def addresses(self) -> dict[str, str]:
         """IPv4 address by network; empty while the host is stopped."""
-        return {network.removeprefix(f"{self._project}_"): ip for network, ip in self.container.addresses.items()}
+        return self._topology.addresses(self.container.addresses)
 
     @property
     def address(self) -> str:
@@ -150,7 +151,7 @@ class Host:
         offload). Raises HostError at the end of the block when packets are missing, unless `lossy`.
         """
         chosen = interface or ("eth0" if len(self.addresses) == 1 else "any")
-        return Capture(self._sessions.sniffer(self.id, self._project, self.name), filter, chosen, lossy)
+        return Capture(self._sessions.sniffer(self.id, self._topology.project, self.name), filter, chosen, lossy)
 
     def inject(self, packets: Iterable[Packet]) -> None:
         """Send packets from this host, hand-made or captured: whole IPv4 packets, or Ethernet frames as they are.

@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from lab.engine.base import FOLDER_LABEL, Container, Engine, NetworkRecord
+from lab.engine.base import FOLDER_LABEL, PROJECT_LABEL, Container, Engine, NetworkRecord
 from lab.errors import LabError, MachineError
 from lab.project.compose import Compose
 from lab.project.settings import Settings
@@ -46,11 +46,14 @@ class Finding:
 class Machine:
     """The facts that the checks share; each is asked for once, when first needed."""
 
-    def __init__(self, engine: Engine, compose: Compose, settings: Settings, topology: Topology) -> None:
+    def __init__(self, engine: Engine, compose: Compose, settings: Settings) -> None:
         self.engine = engine
         self.compose = compose
         self.settings = settings
-        self.topology = topology
+
+    @property
+    def topology(self) -> Topology:
+        return self.compose.config.topology
 
     @cached_property
     def containers(self) -> list[Container]:
@@ -62,7 +65,7 @@ class Machine:
 
     @property
     def own(self) -> list[Container]:
-        return [container for container in self.containers if container.is_host_of(self.settings.project)]
+        return [container for container in self.containers if container.is_host_of(self.topology.project)]
 
 
 Check = Callable[[Machine], Finding]
@@ -92,13 +95,16 @@ def compose(machine: Machine) -> Finding:
 
 def names(machine: Machine) -> Finding:
     """No container that is not the lab's has a name that Compose will give (v1 writes `_`, v2 `-`)."""
-    project = machine.settings.project
-    counts = {"peer": machine.settings.peers}
+    project = machine.topology.project
     wanted = {
-        f"{project}{sep}{service.name}{sep}{number}"
+        name
         for service in machine.topology.hosts
-        for number in range(1, counts.get(service.name, 1) + 1)
-        for sep in "_-"
+        for number in range(1, (1 if service.replicas is None else service.replicas) + 1)
+        for name in (
+            [service.container_name]
+            if service.container_name
+            else [f"{project}{sep}{service.name}{sep}{number}" for sep in "_-"]
+        )
     }
     for container in machine.containers:
         if container.name in wanted and container.project != project:
@@ -123,39 +129,45 @@ def checkout(machine: Machine) -> Finding:
         return Finding(
             "checkout",
             "fail",
-            f"a lab called {machine.settings.project} has already been started from {', '.join(sorted(elsewhere))}",
-            "End it (lab down, in either folder), or set another COMPOSE_PROJECT_NAME and LAB_LAN in .env.",
+            f"a lab called {machine.topology.project} has already been started from {', '.join(sorted(elsewhere))}",
+            "End it (lab down, in either folder), or set another COMPOSE_PROJECT_NAME in .env, and other subnets.",
         )
     return Finding("checkout", "ok", f"the lab is {here}'s own")
 
 
 def subnets(machine: Machine) -> Finding:
     """No network of anybody else overlaps with one of the lab's, nor do these with each other."""
-    project = machine.settings.project
-    subnets = {name: ipaddress.ip_network(text) for name, text in machine.topology.subnets.items()}
-    for (name, one), (other, another) in combinations(subnets.items(), 2):
-        if one.overlaps(another):
+    topology, declaration = machine.topology, machine.compose.config.declaration
+    subnets = [
+        (name, ipaddress.ip_network(pool.subnet))
+        for name, network in topology.networks.items()
+        for pool in network.pools
+        if not network.is_external
+    ]
+    for (name, one), (other, another) in combinations(subnets, 2):
+        if one.version == another.version and one.overlaps(another):
             return Finding(
                 "subnets",
                 "fail",
                 f"the lab's networks {name} ({one}) and {other} ({another}) overlap",
-                "Set LAB_LAN and LAB_FAR in .env to networks that are not among the others in compose.yaml.",
+                f"Keep them apart: {declaration.remedy(name, other)}.",
             )
-    for name, ours in subnets.items():
+    for name, ours in subnets:
         for network in machine.networks:
-            if network.labels.get("com.docker.compose.project") == project:
+            owner = network.labels.get(PROJECT_LABEL)
+            if owner == topology.project:
                 continue
             for subnet in network.subnets:
                 theirs = ipaddress.ip_network(subnet, strict=False)  # it may be told as the gateway's address
                 if ours.version == theirs.version and ours.overlaps(theirs):
-                    setting = f", or set LAB_{name.upper()} in .env" if name in ("lan", "far") else ""
+                    whose = f"the project {owner}'s network" if owner else "the engine's network"
                     return Finding(
                         "subnets",
                         "fail",
-                        f"network {name} ({ours}) overlaps with {subnet} of the engine's network {network.name}",
-                        f"Remove that one (docker network rm {network.name}){setting}.",
+                        f"network {name} ({ours}) overlaps with {subnet} of {whose} {network.name}",
+                        f"Remove that one (docker network rm {network.name}), or {declaration.remedy(name)}.",
                     )
-    return Finding("subnets", "ok", f"{len(machine.topology.subnets)} subnets are free or the lab's own")
+    return Finding("subnets", "ok", f"{len(subnets)} subnets are free or the lab's own")
 
 
 def disk(machine: Machine) -> Finding:

@@ -13,11 +13,14 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from lab.engine import endpoint
 from lab.errors import LabError, MachineError
+from lab.project import config
+from lab.project.config import Config
 from lab.project.settings import Settings
 
 PLUGIN_FOLDERS = (
@@ -55,6 +58,11 @@ class Compose:
         self._turn = threading.RLock()  # among this process's own threads: a lock on a file is the process's
         self._lock: IO[str] | None = None
 
+    @cached_property
+    def config(self) -> Config:
+        """The project, as Compose says that it is to be."""
+        return config.read(self._settings, self.command, self._ask)
+
     @property
     def command(self) -> Sequence[str]:
         if self._command is None:
@@ -62,21 +70,28 @@ class Compose:
         return self._command
 
     def build(self, services: Sequence[str], say: Say, archives: str | None = None) -> None:
-        """Build the images of these services; those of the shared layers may be among them.
+        """Build the images of these services, whatever their profiles; of none, those of all.
 
         `archives` is where Debian's packages can be had besides Debian (`lab.build.archives`).
         """
         offer = ["--build-arg", f"ftp_proxy={archives}"] if archives else []
         # Without --force-rm the classic builder leaves the container of a step that fails.
-        self._run(["--profile", "images", "build", "--force-rm", *offer, *services], say)
+        self._run(["--profile", "*", "build", "--force-rm", *offer, *services], say)
 
     def up(self, say: Say, scale: Mapping[str, int] | None = None) -> None:
-        """Create and start what is missing, recreate what changed, and remove what the file no longer has."""
-        scales = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
-        self._run(["up", "--detach", "--no-build", "--remove-orphans", *scales], say)
+        """Create and start what is missing, and recreate what changed.
 
-    def down(self, say: Say) -> None:
-        self._run(["down", "--volumes", "--remove-orphans", "--timeout", "3"], say)
+        Of a project that `lab` builds itself no image is built; of a disposable one what the file no longer has goes.
+        """
+        declaration = self.config.declaration
+        flags = ["--no-build"] if declaration.rebuild else []
+        if declaration.disposable:
+            flags.append("--remove-orphans")
+        scales = [word for name, count in (scale or {}).items() for word in ("--scale", f"{name}={count}")]
+        self._run(["up", "--detach", *flags, *scales], say)
+
+    def down(self, say: Say, *, volumes: bool) -> None:
+        self._run(["down", "--remove-orphans", *(["--volumes"] if volumes else [])], say)
 
     @contextlib.contextmanager
     def locked(self, say: Say) -> Iterator[None]:
@@ -103,7 +118,7 @@ class Compose:
             yield self._lock
             return
         try:
-            self._settings.state.mkdir(exist_ok=True)
+            config.make_state(self._settings)
             opened = (self._settings.state / "lock").open("w")
         except OSError as error:
             raise MachineError(
@@ -116,10 +131,18 @@ class Compose:
             finally:
                 self._lock = None
 
+    def _ask(self) -> str:
+        """What `compose config` says, of services of all profiles."""
+        process = self._start(["--profile", "*", "config"], merged=False)
+        out, err = process.communicate()
+        if process.returncode:
+            raise config.refused(self._settings.compose_files[0], (err or out).splitlines(), self.command)
+        return out
+
     def _run(self, words: Sequence[str], say: Say) -> None:
         self._follow(self._start(words), words, say)
 
-    def _start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+    def _start(self, words: Sequence[str], *, merged: bool = True) -> subprocess.Popen[str]:
         command = self.command
         engine = endpoint.find(self._settings.variables)
         plain = {"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain", "BUILDKIT_PROGRESS": "plain"}
@@ -127,10 +150,10 @@ class Compose:
             return subprocess.Popen(
                 [*command, *words],
                 cwd=self._settings.root,
-                env={**engine.environment(os.environ), **plain},
+                env={**engine.environment(os.environ), **self._settings.chosen, **plain},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if merged else subprocess.PIPE,
                 text=True,
                 errors="backslashreplace",
                 pass_fds=[self._lock.fileno()] if self._lock else [],
@@ -159,18 +182,15 @@ class Compose:
             raise explain_failure(" ".join(["compose", *words]), lines, self._images())
 
     def _images(self) -> dict[str, str]:
-        from lab.project import topology  # YAML is slow to import, and a failure rare
-
         with contextlib.suppress(LabError):
-            found = topology.read(self._settings.root / "compose.yaml", self._settings.variables)
-            return {name: service.image for name, service in found.services.items()}
+            return {name: service.image for name, service in self.config.topology.services.items()}
         return {}
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 _NO_IMAGE = "the image {image} is not here and could not be pulled: {reason}"
-_GET_IT = "Look at its name in compose.yaml; or load it (docker pull, docker load), then repeat."
+_GET_IT = "Look at its name in the Compose file; or load it (docker pull, docker load), then repeat."
 
 # As docker-compose 1.29, Compose 2.40 and 5.6 and the engines 20.10 and 28 say it; the first that fits counts.
 _CAUSES = (
@@ -188,12 +208,12 @@ _CAUSES = (
     (
         r"[Pp]ool overlaps with other one on this address space|overlapping IPv4",
         "a subnet of the lab is in use by another network of the engine",
-        "lab doctor names it. Remove that network (docker network rm NAME), or set LAB_LAN or LAB_FAR in .env.",
+        "lab doctor names it. Remove that network (docker network rm NAME), or give the lab's another subnet.",
     ),
     (
         r"no space left on device|disk quota exceeded",
         "the engine's disk is full",
-        "Make room: docker system df shows what fills it, make clean removes the lab's images.",
+        "Make room: docker system df shows what fills it, lab down --images removes the lab's.",
     ),
     (
         r"(?:Bind for|listen \w+|bind host port(?: for)?) (?P<port>[\d.]+:\d+).*(?:already allocated|already in use)",
@@ -213,12 +233,12 @@ _CAUSES = (
     (
         r"failed to parse (?P<option>com\.docker\.\S+) value: (?P<reason>.+)",
         "the engine does not take the network option {option}: {reason}",
-        "Look at the network's driver_opts in compose.yaml.",
+        "Look at the network's driver_opts in the Compose file.",
     ),
     (
         r"plugin \"(?P<driver>[^\"]+)\" not found",
         "the engine has no driver {driver}",
-        "Look at the networks and volumes of compose.yaml.",
+        "Look at the networks and volumes of the Compose file.",
     ),
     # Of an image that is pulled in vain: 1.29 and 2 name the service (1.29 the image, too), 5 only the image.
     (r"Pulling \S+ \((?P<image>\S+?):?\)\.\.\.\n(?!\S+: Pulling from)(?:ERROR: )?(?P<reason>.+)", _NO_IMAGE, _GET_IT),

@@ -5,56 +5,31 @@ Plain Compose reads the same `.env`, by the same rule (an environment variable w
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import UsageError
-
-LARGEST_PEERS = 120
-"""The scalable peers draw their addresses from the upper half of `lan`, which offers 126."""
-
-_ENV_LINE = re.compile(
-    r"\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*"
-    r"(?:(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\")\s*(?:#.*)?|(?P<bare>(?:[^'\"\s].*?)?)(?:\s+#.*)?\s*)"
-)
-"""A value ends at its closing quote or, without quotes, before a `#` that follows a space."""
+from lab.project import discover
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set about a lab, resolved once."""
+    """What can be set about a project, resolved once."""
 
     root: Path
-    """The folder of `compose.yaml`."""
+    """The folder of the Compose file."""
     variables: Mapping[str, str]
     """What `.env` and the environment give to Compose's `${NAME}`."""
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """Of these, what the caller has chosen, so that neither the environment nor `.env` says it to Compose."""
 
     @property
-    def project(self) -> str:
-        """The Compose project's name; where none is set, Compose makes it of the folder's."""
-        name = self.variables.get("COMPOSE_PROJECT_NAME") or re.sub("[^-_a-z0-9]", "", self.root.name.lower())
-        if not re.fullmatch("[a-z0-9][-_a-z0-9]*", name):
-            raise UsageError(
-                f"COMPOSE_PROJECT_NAME is {name!r}",
-                f"Set it to small letters, digits, - and _, in {self.root / '.env'}.",
-            )
-        return name
-
-    @property
-    def peers(self) -> int:
-        """How many scalable peers there are beside the article's two."""
-        text = self.variables.get("LAB_PEERS") or "1"
-        if not re.fullmatch("[0-9]{1,3}", text) or int(text) > LARGEST_PEERS:
-            raise UsageError(
-                f"LAB_PEERS is {reprlib.repr(text)}",
-                f"Set it to a whole number from 0 to {LARGEST_PEERS}, in {self.root / '.env'}.",
-            )
-        return int(text)
+    def named_project(self) -> str:
+        """COMPOSE_PROJECT_NAME, or empty."""
+        return self.variables.get("COMPOSE_PROJECT_NAME") or ""
 
     @property
     def base(self) -> str:
@@ -63,93 +38,75 @@ class Settings:
 
     @property
     def compose_files(self) -> tuple[Path, ...]:
-        """The files that Compose makes the hosts from: those of COMPOSE_FILE, or else those it takes by their names."""
-        if named := self.variables.get("COMPOSE_FILE"):
-            separator = self.variables.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-            return tuple(self.root / name for name in named.split(separator))
-        patterns = ("compose*.y*ml", "docker-compose*.y*ml")
-        return tuple(sorted(path for pattern in patterns for path in self.root.glob(pattern)))
+        """The files that Compose starts from; what they include or extend is not among them."""
+        return discover.compose_files(self.variables, self.root)
 
     @property
     def state(self) -> Path:
         """The folder of what `lab` remembers between two calls; nothing breaks when it is removed."""
         return self.root / ".lab"
 
+    @property
+    def env_file(self) -> Path:
+        return self.root / ".env"
 
-def load(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
-    """The settings of the project around `start` (the working directory), or of the checkout that `lab` runs from."""
-    root = find_root(environment, start)
-    settings = Settings(root, {**read_env_file(root / ".env"), **environment})
-    # What makes no sense is told here, before Compose or the topology stumble over it.
-    _ = settings.project, settings.peers
-    for name in ("LAB_LAN", "LAB_FAR"):
-        if (text := settings.variables.get(name)) and not has_hosts(text):
-            raise UsageError(
-                f"{name} is {text!r}",
-                f"Set it to the first three numbers of a private network, such as 192.168.7, in {root / '.env'}.",
-            )
+
+def load(
+    environment: Mapping[str, str] = os.environ,
+    start: Path | None = None,
+    *,
+    file: Path | None = None,
+    project: str | None = None,
+) -> Settings:
+    """The settings of the project around `start` (the working directory).
+
+    `file` is a Compose file, or the folder of one, to take instead; `project` the name to give the project.
+    """
+    chosen = {}
+    if file is not None and file.is_dir():
+        start, environment = file, {name: text for name, text in environment.items() if name not in _WHERE}
+    elif file is not None:
+        environment = {name: text for name, text in environment.items() if name not in _WHERE}
+        chosen["COMPOSE_FILE"] = str(file.resolve())
+    elif files := discover.named_files(environment, start or Path()):
+        # Compose runs in the project's folder, from where relative names would mean other files.
+        chosen["COMPOSE_FILE"] = os.pathsep.join(str(path.resolve()) for path in files)
+    if project:
+        chosen["COMPOSE_PROJECT_NAME"] = project
+    root = discover.find_root({**environment, **chosen}, start)
+    settings = Settings(root, {**read_env_file(root / ".env"), **environment, **chosen}, chosen)
+    require_project_name(settings.named_project or "unnamed", settings.env_file)
     return settings
 
 
-def has_hosts(text: str) -> bool:
-    """Whether these are the first three numbers of a /24 whose addresses a host can have."""
-    try:
-        first = ipaddress.IPv4Network(f"{text}.0/24").network_address.packed[0]
-    except ValueError:
-        return False
-    return 0 < first < 224 and first != 127
+_WHERE = ("LAB_DIR", "COMPOSE_FILE")
 
 
-def find_root(environment: Mapping[str, str], start: Path | None = None) -> Path:
-    named = environment.get("LAB_DIR")
-    try:
-        if named:
-            candidates = [Path(named)]
-        else:
-            start = start or Path.cwd()
-            candidates = [start, *start.parents, Path(__file__).resolve().parents[2]]
-        for folder in candidates:
-            if is_lab(folder):
-                return folder.resolve()
-    except OSError as error:
-        shown = named if not named or len(named) <= 255 else f"{named[:60]}…"
-        place = f"LAB_DIR ({shown})" if named else "the working directory"
-        raise UsageError(
-            f"{place} cannot be looked into: {error.strerror}",
-            "Change to the project's folder, or name it in LAB_DIR.",
-        ) from error
-    raise UsageError(
-        f"no lab in {candidates[0]} nor above it (looked for compose.yaml beside services/)",
-        "Change to the project's folder, or name it in LAB_DIR.",
-    )
-
-
-def is_lab(folder: Path) -> bool:
-    """Whether it is a lab's folder; OSError where that cannot be seen."""
-    try:
-        (folder / "compose.yaml").stat()  # is_file() keeps some errors to itself, from Python 3.14 on all of them
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return (folder / "compose.yaml").is_file() and (folder / "services").is_dir()
+def require_project_name(name: str, place: Path) -> None:
+    """Raise UsageError for a name that Compose would refuse, or change."""
+    if not re.fullmatch("[a-z0-9][-_a-z0-9]*", name):
+        raise UsageError(f"COMPOSE_PROJECT_NAME is {name!r}", f"Set it to small letters, digits, - and _, in {place}.")
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The assignments of a Compose `.env` file: `NAME=value`, `#` comments, optional quotes.
+    """The assignments of a Compose `.env` file, as python-dotenv reads them, with which docker-compose 1.29 does.
 
-    Backslashes and `${…}`, which Compose replaces in some values, are of no use in the lab's settings and stay.
+    A line that is none is an error: what was meant by it would silently be missing.
     """
+    from dotenv.main import DotEnv  # only where there is a file to read, as in most folders
+    from dotenv.parser import parse_stream
+
     try:
         if not path.is_file():
             return {}
-        lines = path.read_text("utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as stream:
+            for binding in parse_stream(stream):
+                if binding.error:
+                    line, text = binding.original.line, binding.original.string.strip()
+                    raise UsageError(
+                        f"{path}:{line}: expected NAME=value, found {text!r}", "Mend the line, or remove it."
+                    )
+        values = DotEnv(path, encoding="utf-8-sig").dict()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "Mend it: git diff .env, ls -l .env.") from error
-    values = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _ENV_LINE.fullmatch(line)
-        if not match:
-            raise UsageError(f"{path}:{number}: expected NAME=value, found {line!r}", "Mend the line, or remove it.")
-        values[match["name"]] = match["single"] or match["double"] or match["bare"] or ""
-    return values
+        raise UsageError(f"{path} cannot be read: {error}", "Look at it: ls -l, file.") from error
+    return {name: value for name, value in values.items() if value is not None}

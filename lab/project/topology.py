@@ -1,80 +1,90 @@
-"""What `compose.yaml` says of the lab: its hosts and networks. Data in, records out; nothing here asks an engine.
-
-Compose stays the authority that carries the file out. This reads only what the lab shows and checks before that.
-"""
+"""The hosts and networks of a project, as Compose says that they are (`lab.project.config`). Data in, records out."""
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
-import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.engine.base import Pool
-from lab.errors import UsageError
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as quick, where there
-
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::?-(?P<default>[^}]*))?\}")
 
 
 @dataclass(frozen=True)
 class Service:
-    """One role: a service of `compose.yaml`, carried by one host or, where `replicas` says so, by several."""
+    """One role: a service of the Compose file, carried by one host or, where `replicas` says so, by several."""
 
     name: str
     image: str
-    role: str
-    attempt: str
+    """Empty where the file names none, so that Compose makes up a name for what it builds."""
+    role: str = ""
+    """Label `lab.role`."""
+    attempt: str = ""
     """One line to type; label `lab.try`."""
-    addresses: Mapping[str, str | None]
+    addresses: Mapping[str, str | None] = field(default_factory=dict)
     """Fixed IPv4 address, or None, by network."""
-    build: Path | None
-    """The build context, or None for an image that the lab does not build."""
-    profiles: tuple[str, ...]
-    replicas: int | None
-    """None for a service that is not scalable."""
+    context: str = ""
+    """The folder that its image is built from; empty for an image that the project does not build."""
+    dockerfile: str = "Dockerfile"
+    """Seen from there."""
+    is_host: bool = True
+    """Whether it is started: not a shared image layer, nor of a profile that is not asked for."""
+    is_job: bool = False
+    """Whether another service waits for it to end well."""
+    replicas: int | None = None
+    """None for a service that has one host by nature."""
+    container_name: str = ""
+    """The name that the file fixes for its only container."""
 
     @property
-    def is_host(self) -> bool:
-        """A shared image layer is a service of the profile `images`, and never started."""
-        return "images" not in self.profiles
+    def build(self) -> Path | None:
+        """Its build context, where that is a folder."""
+        return Path(self.context) if self.context and "://" not in self.context else None
 
 
 @dataclass(frozen=True)
 class Network:
-    pool: Pool
-    options: Mapping[str, str]
+    full_name: str
+    """As the engine knows it."""
+    pools: tuple[Pool, ...] = ()
+    """Those that the file asks for; none where the engine chooses."""
+    options: Mapping[str, str] = field(default_factory=dict)
     """Of the network's driver."""
+    is_external: bool = False
+    """Whether somebody else makes it."""
 
 
 @dataclass(frozen=True)
 class Topology:
+    project: str
     services: Mapping[str, Service]
+    """In the order of the file."""
     networks: Mapping[str, Network]
-    volumes: tuple[str, ...]
-
-    @property
-    def subnets(self) -> Mapping[str, str]:
-        """Subnet in CIDR notation by network."""
-        return {name: network.pool.subnet for name, network in self.networks.items()}
+    volumes: Mapping[str, str]
+    """The engine's name by the file's."""
 
     @property
     def hosts(self) -> list[Service]:
         return [service for service in self.services.values() if service.is_host]
 
-    def host_names(self, counts: Mapping[str, int] | None = None) -> list[str]:
-        """The names users type; a scalable service counts `counts[name]` hosts, else as many as the file says."""
-        return [
-            name
-            for service in self.hosts
-            for name in replica_names(service, (counts or {}).get(service.name, service.replicas))
-        ]
+    def host_names(self) -> list[str]:
+        """The names that users type."""
+        return [name for service in self.hosts for name in replica_names(service, service.replicas)]
+
+    def has_ended_well(self, service: str, status: str) -> bool:
+        """Whether a container of that service, in the engine's words, is done, where another service waits for that."""
+        known = self.services.get(service)
+        return known is not None and known.is_job and status.startswith("Exited (0)")
+
+    def network_of(self, full_name: str) -> str:
+        """The file's name of a network that the engine knows by this one; of another, this one."""
+        return next((name for name, one in self.networks.items() if one.full_name == full_name), full_name)
+
+    def addresses(self, by_full_name: Mapping[str, str]) -> dict[str, str]:
+        """The same addresses by the file's names of the networks."""
+        return {self.network_of(name): address for name, address in by_full_name.items()}
 
 
 def replica_names(service: Service, count: int | None, present: Collection[int] = ()) -> Iterator[str]:
@@ -82,7 +92,7 @@ def replica_names(service: Service, count: int | None, present: Collection[int] 
 
     A number that is gone is no gap to fill: Compose gives the next host a new one.
     """
-    if service.replicas is None:
+    if service.replicas is None and len(present) <= 1:
         yield service.name
         return
     free = (number for number in itertools.count(1) if number not in present)
@@ -90,59 +100,96 @@ def replica_names(service: Service, count: int | None, present: Collection[int] 
     yield from (f"{service.name}-{number}" for number in sorted({*present, *missing}))
 
 
-def read(path: Path, variables: Mapping[str, str]) -> Topology:
-    """The topology of a Compose file, with `${NAME:-default}` filled in as Compose does."""
-    try:
-        document = yaml.load(path.read_text(), Loader=_Loader)
-        services = {
-            name: _service(name, entry or {}, variables, path.parent) for name, entry in document["services"].items()
-        }
-        networks = {name: _network(entry, variables) for name, entry in document["networks"].items()}
-        volumes = document.get("volumes") or {}
-        if not isinstance(volumes, dict):
-            raise ValueError(f"volumes is {volumes!r}, not a mapping")
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UsageError(
-            f"{path} is not a lab's Compose file: {' '.join(str(error).split())}",
-            "git diff compose.yaml shows what changed; every network needs ipam.config with a subnet.",
-        ) from error
-    return Topology(services, networks, tuple(volumes))
+def of_document(
+    document: Mapping[str, Any],
+    project: str,
+    *,
+    order: Sequence[str] = (),
+    profiles: Collection[str] = (),
+    layers: Collection[str] = (),
+) -> Topology:
+    """The topology of what `compose config` says of all services.
+
+    `order` has their names as the file has them, since Compose sorts them; `profiles` those that are asked for.
+    """
+    entries = document.get("services") or {}
+    project = document.get("name") or project
+    awaited = {name for entry in entries.values() for name in _awaited_to_end(entry)}
+    ranks = {name: rank for rank, name in enumerate(order)}
+    services = {}
+    for name in sorted(entries, key=lambda name: ranks.get(name, len(ranks))):
+        entry = entries[name]
+        wanted = set(entry.get("profiles") or ())
+        active = not wanted or "*" in profiles or bool(wanted & set(profiles))
+        services[name] = _service(name, entry, active and name not in layers, name in awaited)
+    networks = {name: _network(name, entry or {}, project) for name, entry in (document.get("networks") or {}).items()}
+    for service in services.values():
+        for name in service.addresses if service.is_host else ():
+            networks.setdefault(name, Network(f"{project}_{name}", options={}))
+    volumes = {
+        name: (entry or {}).get("name") or f"{project}_{name}"
+        for name, entry in (document.get("volumes") or {}).items()
+    }
+    return Topology(project, services, networks, volumes)
 
 
-def fill_in(text: object, variables: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: variables.get(match["name"]) or match["default"] or "", str(text))
-
-
-def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str], folder: Path) -> Service:
-    labels = entry.get("labels") or {}
-    networks = entry.get("networks") or {}
-    if isinstance(networks, list):
-        networks = dict.fromkeys(networks)
-    build = entry.get("build")
-    context = build.get("context") if isinstance(build, dict) else build
+def _service(name: str, entry: Mapping[str, Any], is_host: bool, is_job: bool) -> Service:
+    labels = _mapping(entry.get("labels"))
+    build = entry.get("build") or {}
+    if isinstance(build, str):
+        build = {"context": build}
     replicas = (entry.get("deploy") or {}).get("replicas", entry.get("scale"))
     return Service(
         name=name,
-        image=fill_in(entry["image"], variables),
-        role=_label(labels, "lab.role"),
-        attempt=_label(labels, "lab.try"),
-        addresses={
-            network: fill_in(detail["ipv4_address"], variables) if detail and "ipv4_address" in detail else None
-            for network, detail in networks.items()
-        },
-        build=folder / context if context else None,
-        profiles=tuple(entry.get("profiles") or ()),
-        replicas=None if replicas is None else int(fill_in(replicas, variables)),
+        image=entry.get("image") or "",
+        role=labels.get("lab.role", ""),
+        attempt=labels.get("lab.try", ""),
+        addresses={network: (detail or {}).get("ipv4_address") for network, detail in _networks_of(entry).items()},
+        context=build.get("context") or "",
+        dockerfile=build.get("dockerfile") or "Dockerfile",
+        is_host=is_host,
+        is_job=is_job,
+        replicas=None if replicas is None else int(replicas),
+        container_name=entry.get("container_name") or "",
     )
 
 
-def _network(entry: Mapping[str, Any], variables: Mapping[str, str]) -> Network:
-    config = {key: fill_in(value, variables) for key, value in entry["ipam"]["config"][0].items()}
-    pool = Pool(str(ipaddress.ip_network(config["subnet"])), config.get("gateway", ""), config.get("ip_range", ""))
-    return Network(pool, {name: fill_in(value, variables) for name, value in (entry.get("driver_opts") or {}).items()})
+def _networks_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A service that names none is on the network `default`, unless it has no network of its own."""
+    if entry.get("network_mode") and entry["network_mode"] != "bridge":
+        return {}
+    networks = entry.get("networks")
+    if isinstance(networks, list):
+        return dict.fromkeys(networks)
+    return networks or ({} if entry.get("network_mode") else {"default": None})
 
 
-def _label(labels: Mapping[str, Any], name: str) -> str:
-    """As text, whatever YAML takes it for; a label without a value is empty."""
-    value = labels.get(name)
-    return "" if value is None else str(value)
+def _awaited_to_end(entry: Mapping[str, Any]) -> Iterator[str]:
+    awaited = entry.get("depends_on") or {}
+    if isinstance(awaited, Mapping):
+        for name, detail in awaited.items():
+            if (detail or {}).get("condition") == "service_completed_successfully":
+                yield name
+
+
+def _network(name: str, entry: Mapping[str, Any], project: str) -> Network:
+    external = entry.get("external")
+    named = external.get("name") if isinstance(external, Mapping) else None
+    full_name = entry.get("name") or named or (name if external else f"{project}_{name}")
+    pools = tuple(
+        Pool(
+            str(ipaddress.ip_network(pool["subnet"], strict=False)),
+            pool.get("gateway") or "",
+            pool.get("ip_range") or "",
+        )
+        for pool in (entry.get("ipam") or {}).get("config") or ()
+        if pool.get("subnet")
+    )
+    return Network(full_name, pools, _mapping(entry.get("driver_opts")), bool(external))
+
+
+def _mapping(pairs: Any) -> dict[str, str]:
+    """As text, whatever YAML takes it for; a name without a value is empty."""
+    if isinstance(pairs, list):
+        pairs = dict(pair.partition("=")[::2] for pair in pairs)
+    return {name: "" if value is None else str(value) for name, value in (pairs or {}).items()}

@@ -16,9 +16,9 @@ from tests.errors import test_errors
 from tests.errors.test_errors import PAIRS, PROJECT
 
 HELD = {
-    "settings": ["lab.project.settings"],
+    "settings": ["lab.project.settings", "lab.project.discover"],
     "endpoint": ["lab.engine.endpoint"],
-    "topology": ["lab.project.topology"],
+    "config": ["lab.project.config", "lab.project.declaration"],
     "compose": ["lab.project.compose"],
     "preflight": ["lab.lifecycle.preflight"],
     "docker_engine": ["lab.engine.docker_engine", "lab.engine.docker_errors"],

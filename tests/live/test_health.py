@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.project.topology import read
+from tests.unit.small_project import config_of
 
-HOSTS = [service.name for service in read(Path(__file__).parents[2] / "compose.yaml", {}).hosts]
+PROJECT = Path(__file__).parents[2]
+HOSTS = [service.name for service in config_of((PROJECT / "compose.yaml").read_text(), PROJECT).topology.hosts]
 
 
 @pytest.mark.parametrize("name", HOSTS)

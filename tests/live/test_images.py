@@ -60,7 +60,7 @@ def test_an_image_has_the_packages_that_it_names_and_what_they_need(lab, image, 
 def test_packages_are_taken_from_where_they_were_fetched_once(lab):
     """A step that cannot use the offer asks Debian, and nobody would notice but for the time."""
     folders = [SERVICES / "nsd", SERVICES / "daytime"]
-    project = lab.settings.project
+    project = lab.project
     with (
         archives.offered(lab.engine, project, folders, Silent()) as offer,
         contextlib.closing(docker.from_env()) as engine,

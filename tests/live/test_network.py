@@ -253,7 +253,7 @@ def machine_capture(lab, packets: str) -> Iterator[Lines]:
         network_mode="host",
         cap_drop=["ALL"],
         cap_add=["NET_RAW"],
-        labels={"lab.temporary": lab.settings.project},
+        labels={"lab.temporary": lab.project},
     )
     try:
         container.start()

@@ -39,10 +39,10 @@ class FakeStore:
     def id_of(self, name: str) -> str | None:
         return self.ids.get(name)
 
-    def names(self) -> list[str]:
-        return [name for name in self.ids if name.startswith("datagram-lab/")]
+    def present(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self.ids]
 
-    def leftovers(self) -> list[str]:
+    def leftovers(self, names: Sequence[str]) -> list[str]:
         return self.nameless
 
     def history(self, image: str) -> list[Layer]:
@@ -68,7 +68,7 @@ class FakeStore:
     def prune(self, label: str) -> None:
         self.pruned.append(label)
 
-    def disk_usage(self) -> int:
+    def disk_usage(self, names: Sequence[str]) -> int:
         return 0
 
     def cache(self) -> list[CacheEntry]:

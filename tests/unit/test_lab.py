@@ -3,6 +3,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from lab.engine import ownership
 from lab.engine.base import OWNER_LABEL, PROJECT_LABEL, SERVICE_LABEL, TEMPORARY_LABEL, NetworkRecord, Pool
 from lab.errors import HostError, MachineError, NoSuchHost, NotRunning, UsageError
 from lab.lab import Lab
+from lab.project.config import Config
 from lab.project.settings import Settings
 from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_store import FakeStore
-from tests.unit.project.test_topology import SMALL
+from tests.unit.small_project import SMALL, config_of
 
 Say = Callable[[str], None]
 
@@ -24,9 +26,16 @@ class FakeCompose:
 
     command = ("compose",)
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, settings: Settings) -> None:
         self.engine = engine
         self.calls: list[str] = []
+        self.settings = settings
+
+    @property
+    def config(self) -> Config:
+        files = sorted(self.settings.root.glob("compose*.yaml"))
+        found = config_of(files[-1].read_text(), self.settings.root, self.settings.variables)
+        return replace(found, digest="".join(file.name + file.read_text() for file in files))
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
@@ -39,7 +48,7 @@ class FakeCompose:
         present = {record.id for record in self.engine.records}
         self.engine.records += [record for record in wanted if record.id not in present]
 
-    def down(self, say: Say) -> None:
+    def down(self, say: Say, *, volumes: bool) -> None:
         self.calls.append("down")
         self.engine.done.append(("compose", "down"))
         known = [one for one in self.engine.records if one.is_of_compose("small") and "stray" not in one.name]
@@ -56,8 +65,8 @@ def lab(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "compose.yaml").write_text(SMALL)
     (tmp_path / ".lab").mkdir()
     settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})
-    made = Lab(settings, engine, FakeCompose(engine), FakeStore())  # type: ignore[arg-type]
-    monkeypatch.setattr(made, "_images_up", lambda containers, progress: False)
+    made = Lab(settings, engine, FakeCompose(engine, settings), FakeStore())  # type: ignore[arg-type]
+    monkeypatch.setattr(made, "_images_up", lambda containers, progress, build=False: False)
     return made
 
 
@@ -175,7 +184,7 @@ def test_what_is_made_of_an_image_that_compose_built_is_no_host(lab: Lab, engine
 
 def test_an_up_that_built_an_image_calls_compose_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.up()
-    monkeypatch.setattr(lab, "_images_up", lambda containers, progress: True)
+    monkeypatch.setattr(lab, "_images_up", lambda containers, progress, build=False: True)
     lab.up()
     assert calls(lab) == ["up", "up"]
 
@@ -259,7 +268,7 @@ def broken_compose(lab: Lab, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
     engine.network_records = [NetworkRecord(name, name, (), own) for name in ("held", "free")]
     engine.volume_names = ["small_logs"]
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, volumes: bool) -> None:
         raise MachineError("Compose is broken")
 
     monkeypatch.setattr(lab.compose, "down", refuse)

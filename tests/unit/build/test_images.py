@@ -15,9 +15,10 @@ from lab.build.images import DEBIAN
 from lab.engine import images as engine_images
 from lab.engine.images import CacheEntry, Layer
 from lab.errors import MachineError
-from lab.project import topology
 from lab.project.settings import Settings
+from lab.project.topology import Topology
 from tests.unit.fake_store import FakeStore, Told
+from tests.unit.small_project import config_of
 
 PROJECT = Path(__file__).parents[3]
 
@@ -50,8 +51,8 @@ def write(folder: Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
-def lab_of(settings: Settings) -> topology.Topology:
-    return topology.read(settings.root / "compose.yaml", {})
+def lab_of(settings: Settings) -> Topology:
+    return config_of((settings.root / "compose.yaml").read_text(), settings.root).topology
 
 
 ALL = ["datagram-lab/base", "datagram-lab/toolchain", "datagram-lab/client", "datagram-lab/peer"]
@@ -250,7 +251,9 @@ def test_what_images_kept_by_containerd_share_is_packed_once() -> None:
 def test_remove_all_leaves_the_images_of_others() -> None:
     store = FakeStore(DEBIAN, *ALL, "postgres:15")
     store.nameless = ["sha256:1"]
-    images.remove_all(store, topology.Topology({}, {}, ()), Told())
+    built = "".join(f"  {name.partition('/')[2]}: {{image: {name}, build: x}}\n" for name in ALL)
+    topology = config_of(f"services:\n{built}  db: {{image: 'postgres:15'}}\n", Path("/small")).topology
+    images.remove_all(store, topology, Told())
     assert list(store.ids) == ["postgres:15"]
     assert store.nameless == []
 
@@ -283,7 +286,7 @@ services:
   peer: {image: small/peer, build: peer}
 networks: {}
 """)
-    lab = topology.read(tmp_path / "compose.yaml", {})
+    lab = lab_of(Settings(tmp_path, {}))
     order = images.build_order(lab, list(lab.services.values()))
     order.prepare()
     waves = []
@@ -302,5 +305,5 @@ services:
   server: {image: small/server, build: server}
 networks: {}
 """)
-    lab = topology.read(tmp_path / "compose.yaml", {})
+    lab = lab_of(Settings(tmp_path, {}))
     assert list(images.build_order(lab, [lab.services["server"]]).static_order()) == ["server"]

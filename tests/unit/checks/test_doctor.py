@@ -12,12 +12,10 @@ from lab.checks.firewall import Firewall
 from lab.engine.base import EngineFacts, NetworkRecord
 from lab.errors import CommandTimeout
 from lab.lifecycle.preflight import Finding, Machine
-from lab.project.compose import Compose
 from lab.project.settings import Settings
-from lab.project.topology import read
 from tests.unit.checks.test_firewall import ENGINE_20_10, ENGINE_28
 from tests.unit.fake_engine import FakeEngine, container
-from tests.unit.project.test_topology import SMALL
+from tests.unit.small_project import SMALL, compose_of
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def engine() -> FakeEngine:
 def machine(tmp_path: Path, engine: FakeEngine) -> Machine:
     (tmp_path / "compose.yaml").write_text(SMALL)
     settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small"})
-    return Machine(engine, Compose(settings), settings, read(tmp_path / "compose.yaml", {}))
+    return Machine(engine, compose_of(settings), settings)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +69,7 @@ def test_unusual_settings_of_the_engine_are_told(
     engine.network_records = [NetworkRecord("b", "bridge", (), {}, {"com.docker.network.bridge.enable_icc": "false"})]
     told = {"userland-proxy": False, "default-network-opts": {"bridge": {"com.docker.network.enable_ipv4": "false"}}}
     monkeypatch.setattr(doctor, "configuration", lambda: told)
-    text = doctor.settings(Machine(engine, machine.compose, machine.settings, machine.topology)).text
+    text = doctor.settings(Machine(engine, machine.compose, machine.settings)).text
     for word in ("icc=false", "userland-proxy=false", "live-restore", "nftables", "without IPv4"):
         assert word in text
 

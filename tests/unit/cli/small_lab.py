@@ -13,7 +13,7 @@ from lab.lifecycle.preflight import Finding
 from lab.project.settings import Settings
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
-from tests.unit.project.test_topology import SMALL
+from tests.unit.small_project import SMALL
 from tests.unit.test_lab import FakeCompose
 
 Script = Callable[[FakeHost, Frame], None]
@@ -81,14 +81,15 @@ class Store:
     def id_of(self, image: str) -> str | None:
         return "sha256:1"
 
-    def disk_usage(self) -> int:
+    def disk_usage(self, names: object) -> int:
         return 123_000_000
 
 
 class SmallLab(Lab):
     """Its images are never built."""
 
-    def _images_up(self, containers: object, progress: object) -> None: ...
+    def _images_up(self, containers: object, progress: object, *, build: bool = False) -> bool:
+        return build
 
 
 def open_small(root: Path, engine: FakeEngine) -> SmallLab:
@@ -97,7 +98,7 @@ def open_small(root: Path, engine: FakeEngine) -> SmallLab:
     (root / "services").mkdir(exist_ok=True)
     (root / ".lab").mkdir(exist_ok=True)
     settings = Settings(root, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})
-    return SmallLab(settings, engine, FakeCompose(engine), Store())  # type: ignore[arg-type]
+    return SmallLab(settings, engine, FakeCompose(engine, settings), Store())  # type: ignore[arg-type]
 
 
 def finding(level: str, text: str = "text", remedy: str = "") -> Finding:

@@ -80,7 +80,7 @@ def test_scale_names_each_host_with_its_address(run: Run, lab: Lab, engine: Scri
 def test_bad_words_for_scale_are_refused_with_an_example(run: Run, lab: Lab, wish: str) -> None:
     ran = run("scale", wish)
     assert ran.exit == 2
-    assert ran.err == f"lab: {wish!r} is no SERVICE=NUMBER\n     Such as: lab scale peer=4\n"
+    assert ran.err == f"lab: {wish!r} is no SERVICE=NUMBER\n     Such as: lab scale web=4\n"
     assert calls(lab) == []
 
 
@@ -88,7 +88,7 @@ def test_bad_words_for_scale_are_refused_with_an_example(run: Run, lab: Lab, wis
 def test_digits_that_make_no_number_of_hosts_are_refused(run: Run, lab: Lab, wish: str) -> None:
     ran = run("scale", wish)
     assert ran.exit == 2
-    assert "is no SERVICE=NUMBER\n     Such as: lab scale peer=4\n" in ran.err
+    assert "is no SERVICE=NUMBER\n     Such as: lab scale web=4\n" in ran.err
     assert len(ran.err) < 100
     assert calls(lab) == []
 

@@ -15,7 +15,7 @@ from lab.lifecycle import preflight
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import ScriptedEngine, exits, finding
 from tests.unit.fake_engine import FakeStream
-from tests.unit.project.test_topology import SMALL
+from tests.unit.small_project import SMALL, compose_of
 
 
 def test_status_shows_every_host_of_a_lab_that_is_down(run: Run) -> None:
@@ -240,6 +240,7 @@ def test_completion_of_an_unknown_shell_names_those_there_are(run: Run) -> None:
 def test_the_shell_completes_commands_and_hosts(
     run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch, line: str, expected: list[str]
 ) -> None:
+    monkeypatch.setattr("lab.project.compose.Compose", compose_of)
     monkeypatch.setenv("_LAB_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))

@@ -7,11 +7,9 @@ from lab.engine.base import Container, EngineVersion, NetworkRecord, Pool
 from lab.errors import MachineError
 from lab.lifecycle import preflight
 from lab.lifecycle.preflight import Machine, examine
-from lab.project.compose import Compose
 from lab.project.settings import Settings
-from lab.project.topology import read
 from tests.unit.fake_engine import FakeEngine, container
-from tests.unit.project.test_topology import SMALL
+from tests.unit.small_project import SMALL, compose_of
 
 Make = Callable[[FakeEngine], Machine]
 
@@ -20,8 +18,7 @@ Make = Callable[[FakeEngine], Machine]
 def machine(tmp_path: Path) -> Make:
     (tmp_path / "compose.yaml").write_text(SMALL)
     settings = Settings(tmp_path, {"COMPOSE_PROJECT_NAME": "small"})
-    topology = read(tmp_path / "compose.yaml", {})
-    return lambda engine: Machine(engine, Compose(settings, ["compose"]), settings, topology)
+    return lambda engine: Machine(engine, compose_of(settings, ["compose"]), settings)
 
 
 def test_a_machine_in_order_passes_every_check(machine: Make) -> None:
@@ -36,7 +33,7 @@ def test_an_overlapping_network_is_named_with_both_subnets(machine: Make) -> Non
     assert finding.level == "fail"
     assert finding.text == "network lan (10.0.0.0/24) overlaps with 10.0.0.128/25 of the engine's network office"
     assert "docker network rm office" in finding.remedy
-    assert "LAB_LAN" in finding.remedy
+    assert "NET" in finding.remedy
 
 
 def test_the_labs_own_networks_are_no_clash(machine: Make) -> None:

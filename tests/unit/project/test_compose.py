@@ -12,6 +12,7 @@ import pytest
 from lab.errors import MachineError
 from lab.project.compose import Compose, explain_failure, find_command
 from lab.project.settings import Settings
+from tests.unit.small_project import compose_of
 
 
 def program(path: Path, text: str = "#!/bin/sh\n") -> Path:
@@ -69,37 +70,47 @@ def test_what_compose_complains_of_becomes_one_line_of_cause(line: str, cause: s
 def test_compose_runs_in_the_project_and_each_line_is_told(tmp_path: Path) -> None:
     fake = program(tmp_path / "compose", '#!/bin/sh\necho "$PWD"\nprintf "\\033[2Kword: %s\\n" "$@"\n')
     told: list[str] = []
-    Compose(Settings(tmp_path, {}), [str(fake)]).up(told.append, {"peer": 3})
+    compose_of(Settings(tmp_path, {}), [str(fake)]).up(told.append, {"peer": 3})
     assert told[0] == str(tmp_path)
     assert told[1:] == [
         f"word: {word}" for word in ["up", "--detach", "--no-build", "--remove-orphans", "--scale", "peer=3"]
     ]
 
 
+def test_of_a_project_that_declares_nothing_compose_builds_what_is_missing_and_keeps_orphans(tmp_path: Path) -> None:
+    fake = program(tmp_path / "compose", '#!/bin/sh\necho "$@"\n')
+    told: list[str] = []
+    plain = compose_of(Settings(tmp_path, {}), [str(fake)], "services: {web: {image: w}}")
+    plain.up(told.append)
+    plain.down(told.append, volumes=False)
+    assert told == ["up --detach", "down --remove-orphans"]
+
+
 def test_a_compose_that_fails_is_an_error(tmp_path: Path) -> None:
     fake = program(tmp_path / "compose", "#!/bin/sh\necho no space left on device >&2\nexit 1\n")
     with pytest.raises(MachineError, match="disk is full"):
-        Compose(Settings(tmp_path, {}), [str(fake)]).down(lambda line: None)
+        compose_of(Settings(tmp_path, {}), [str(fake)]).down(lambda line: None, volumes=True)
 
 
 def test_compose_is_told_which_engine_lab_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONTEXT", "another")
     fake = program(tmp_path / "compose", '#!/bin/sh\necho "$DOCKER_HOST $DOCKER_CONTEXT"\n')
     told: list[str] = []
-    Compose(Settings(tmp_path, {"DOCKER_HOST": "unix:///run/x.sock"}), [str(fake)]).down(told.append)
+    compose_of(Settings(tmp_path, {"DOCKER_HOST": "unix:///run/x.sock"}), [str(fake)]).down(told.append, volumes=True)
     assert told == ["unix:///run/x.sock"]
 
 
 def test_an_image_that_is_nowhere_is_named_by_the_compose_file(tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").write_text("services: {one: {image: lab/nosuch}}\nnetworks: {}\n")
+    text = "services: {one: {image: lab/nosuch}}"
     fake = program(tmp_path / "compose", "#!/bin/sh\necho ' one Error Get: no such host'\nexit 1\n")
     with pytest.raises(MachineError, match="the image lab/nosuch is not here and could not be pulled: Get"):
-        Compose(Settings(tmp_path, {}), [str(fake)]).down(lambda line: None)
+        compose_of(Settings(tmp_path, {}), [str(fake)], text).down(lambda line: None, volumes=True)
 
 
 HOLDER = """
 import sys
 from pathlib import Path
+from tests.unit.small_project import compose_of
 from lab.project.compose import Compose
 from lab.project.settings import Settings
 with Compose(Settings(Path(sys.argv[1]), {}), ["none"]).locked(print):
@@ -161,9 +172,10 @@ def test_the_lock_outlives_a_killed_lab_while_its_compose_goes_on(tmp_path: Path
     script = f"""
 import sys
 from pathlib import Path
-from lab.project.compose import Compose
+from tests.unit.small_project import compose_of
 from lab.project.settings import Settings
-compose = Compose(Settings(Path({str(tmp_path)!r}), {{}}), [{str(fake)!r}])
+from tests.unit.small_project import compose_of
+compose = compose_of(Settings(Path({str(tmp_path)!r}), {{}}), [{str(fake)!r}])
 with compose.locked(print):
     compose.up(lambda line: print(line, flush=True))
 """
@@ -189,7 +201,7 @@ with compose.locked(print):
 def test_where_packages_are_offered_goes_along_as_an_argument_that_no_cache_counts(tmp_path: Path) -> None:
     words = tmp_path / "words"
     said = program(tmp_path / "compose", f'#!/bin/sh\necho "$@" >>{words}\n')
-    compose = Compose(Settings(tmp_path, {}), [str(said)])
+    compose = compose_of(Settings(tmp_path, {}), [str(said)])
     compose.build(["peer"], print)
     compose.build(["peer"], print, "http://172.17.0.2:8000/datagram-lab")
     plain, offered = words.read_text().splitlines()
