@@ -6,9 +6,10 @@
     ├── MachineError              3   mend the machine (`lab doctor`): engine, Compose, subnet, name, disk, image
     ├── HostError                 3   look at the host (`lab logs HOST`): it is not running, or never became healthy
     │   └── NotRunning
-    └── CommandError              1   look at the command that ran inside a host
-        ├── CommandFailed
-        └── CommandTimeout      124   as timeout(1)
+    ├── CommandError              1   look at the command that ran inside a host
+    │   ├── CommandFailed
+    │   └── CommandTimeout      124   as timeout(1)
+    └── ExpectationFailed         1   look at what is under test: all of the above worked, and it did something else
 
 Each carries one line of cause and one of remedy; nothing of the lab prints a traceback for them.
 """
@@ -77,6 +78,15 @@ class CommandFailed(CommandError):
 
 
 class CommandTimeout(CommandError):
-    """It had not ended, or not said what was expected, in time. Who waited for its end has killed its whole group."""
+    """It had not ended, started, or read its input in time. Who waited for its end has killed its whole group."""
 
     exit_code = 124
+
+
+class ExpectationFailed(LabError, AssertionError):
+    """What was waited for (a packet, a line of a log, a text in a command's output) did not come.
+
+    It speaks of what is under test, where the others say that the lab could not carry the test. An AssertionError, too,
+    so that unittest counts it among failures, not errors, and `pytest.raises(AssertionError)` and tools that tell the
+    two apart by that class see it as the failed assertion that it is.
+    """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lab import forks
 from lab.capture import checksums
-from lab.errors import HostError
+from lab.errors import ExpectationFailed, HostError
 from lab.exec.hostexec import STDERR, Session
 from lab.exec.processes import Process
 from lab.waiting import Deadline
@@ -70,7 +70,8 @@ class Capture:
     def wait_for(self, wanted: Callable[[Packet], object], timeout: float = 5.0) -> Packet:
         """The first packet, those already seen included, for which `wanted` is true.
 
-        A packet that lacks the layer that `wanted` looks at does not count. Raises HostError after `timeout` seconds.
+        A packet that lacks the layer that `wanted` looks at does not count. Raises ExpectationFailed after `timeout`
+        seconds, HostError when the capture itself has broken off.
         """
         deadline = Deadline.after(timeout)
         looked = 0
@@ -84,8 +85,10 @@ class Capture:
                 if _matches(packet, wanted):
                     return packet
             looked = there
+        if self._ended and not self._counts():
+            raise self._broken_off()
         last = [packet.summary() for packet in self.packets[-5:]]
-        raise HostError(
+        raise ExpectationFailed(
             f"no such packet on {self._session.name} within {timeout:g} s among {looked} "
             f"({self._filter or 'no filter'})",
             f"The last were: {'; '.join(last) or 'none'}",
@@ -131,12 +134,9 @@ class Capture:
 
     def _require_all(self) -> None:
         """Raise HostError for a capture that lacks something, or may."""
-        counted = re.search(r"^(\d+) dropped, (\d+) cut$", self._said(), re.MULTILINE)
+        counted = self._counts()
         if not counted:
-            raise HostError(
-                f"the capture on {self._session.name} broke off before its end: {self._said() or 'not a word'}",
-                "What it lacks cannot be known; run the test again.",
-            )
+            raise self._broken_off()
         self.dropped, cut = int(counted[1]), int(counted[2])
         if not self._lossy and (self.dropped or cut):
             raise HostError(
@@ -144,6 +144,16 @@ class Capture:
                 f"the kernel dropped {self.dropped}, and {cut} are cut short",
                 "Narrow its filter, or send slower; with lossy=True, `dropped` tells how many are missing.",
             )
+
+    def _counts(self) -> re.Match[str] | None:
+        """What a capture says at its proper end: packets dropped and cut."""
+        return re.search(r"^(\d+) dropped, (\d+) cut$", self._said(), re.MULTILINE)
+
+    def _broken_off(self) -> HostError:
+        return HostError(
+            f"the capture on {self._session.name} broke off before its end: {self._said() or 'not a word'}",
+            "What it lacks cannot be known; run the test again.",
+        )
 
     def _said(self) -> str:
         return self._complaint.decode(errors="backslashreplace").strip().removeprefix("listening\n")

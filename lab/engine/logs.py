@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 
 from lab.engine.base import Engine
-from lab.errors import HostError, LabError
+from lab.errors import ExpectationFailed, LabError
 from lab.waiting import Deadline
 
 
@@ -36,7 +36,7 @@ class LogReader:
                 self._news.notify_all()
 
     def expect(self, pattern: str, timeout: float, host: str) -> re.Match[str]:
-        """The first match; HostError after `timeout` seconds, or as soon as the log has ended without one.
+        """The first match; ExpectationFailed after `timeout` seconds, or as soon as the log has ended without one.
 
         MachineError when the engine broke off.
         """
@@ -49,7 +49,7 @@ class LogReader:
             if self._lost:
                 raise self._lost
             last = self._text.splitlines()[-5:]
-        raise HostError(
+        raise ExpectationFailed(
             f"the log of {host} had no {pattern!r} within {timeout:g} s; it had: {' | '.join(last) or 'nothing'}",
             f"lab logs {host} shows the whole log.",
         )

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.errors import CommandError, CommandFailed, CommandTimeout, UsageError
+from lab.errors import CommandError, CommandFailed, CommandTimeout, ExpectationFailed, UsageError
 from lab.exec.hostexec import STDERR, STDOUT, Chunk, RemoteProcess
 from lab.waiting import Deadline
 
@@ -133,7 +133,7 @@ class Process:
     def expect(self, pattern: bytes | str | re.Pattern[bytes], timeout: float = 5.0) -> re.Match[bytes]:
         """The first match in the standard output that no earlier `expect` has consumed; consumes up to its end.
 
-        Raises CommandTimeout after `timeout` seconds (the command goes on), CommandError once it has ended without.
+        Raises ExpectationFailed after `timeout` seconds (the command goes on), or at once when it has ended without.
         """
         regex = re.compile(pattern.encode() if isinstance(pattern, str) else pattern)
         deadline = Deadline.after(timeout)
@@ -154,7 +154,7 @@ class Process:
         cause = f"{title} {when} without {regex.pattern!r} in its output: {_excerpt(unread)}"
         if errors:
             cause += f"; standard error: {_excerpt(errors)}"
-        raise (CommandError if over else CommandTimeout)(cause, stdout=self.stdout, stderr=errors)
+        raise ExpectationFailed(cause)
 
     def chunks(self, timeout: float | None = None) -> Iterator[Chunk]:
         """Its output as it comes, as (1 or 2, bytes), to its end; for a process made with `collect=False`.

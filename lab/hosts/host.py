@@ -108,7 +108,7 @@ class Host:
     def wait_for_log(self, pattern: str, timeout: float = 5.0, *, since: float | None = None) -> re.Match[str]:
         """The first match of `pattern` in what is logged after this call, or after `since`.
 
-        Raises HostError, with what was logged instead, after `timeout` seconds.
+        Raises ExpectationFailed, with what was logged instead, after `timeout` seconds.
         """
         with LogReader(self._engine, self.id, time.time() if since is None else since) as reader:
             return reader.expect(pattern, timeout, self.name)

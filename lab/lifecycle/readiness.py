@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from lab.engine.base import Container, Engine
 from lab.engine.logs import LogReader
-from lab.errors import CommandTimeout, HostError, MachineError
+from lab.errors import CommandTimeout, ExpectationFailed, HostError, MachineError
 from lab.exec.processes import Completed
 from lab.waiting import Deadline
 
@@ -136,7 +136,7 @@ class Readiness:
                 self._logs.add(log)
             try:
                 said = log.expect(rf"^({re.escape(word)}|announce):", SILENCE, container.name)
-            except HostError:
+            except ExpectationFailed:
                 return False
             finally:
                 with self._news:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from lab.errors import CommandError, HostError
+from lab.errors import CommandError, ExpectationFailed, HostError
 from lab.hosts.host import Host
 from lab.replay import rules
 from lab.replay.compare import Comparison, compare
@@ -81,7 +81,7 @@ def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
             failed = done.exit != transcript.exit and not transcript.interrupted
             trouble = f"it ended with exit code {done.exit} instead of {transcript.exit}" if failed else ""
             return main.text(), trouble
-        except (CommandError, HostError) as error:
+        except (CommandError, ExpectationFailed, HostError) as error:
             return windows[MAIN].text() if MAIN in windows else "", error.cause
 
 

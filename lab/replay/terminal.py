@@ -20,7 +20,7 @@ class Terminal:
         self._seen = 0
 
     def see(self, text: str) -> None:
-        """Wait until the text has appeared after what was seen before; raises CommandError when it has not."""
+        """Wait until the text has appeared after what was seen before; raises ExpectationFailed when it has not."""
         wanted = re.escape(text).replace("\\\n", "\r*\n").encode()
         self._seen += self._process.expect(wanted, PATIENCE).end()
 

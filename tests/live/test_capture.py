@@ -8,7 +8,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
 from lab.capture import capture
-from lab.errors import HostError
+from lab.errors import ExpectationFailed, HostError
 from lab.waiting import Deadline, poll
 
 PORT = 4444
@@ -179,7 +179,7 @@ def test_a_packet_without_the_layer_does_not_count_and_a_mistake_does(client):
             wire.wait_for(lambda p: p[UDP].dprot == PORT)
         with pytest.raises(IndexError, match="list index out of range"):
             wire.wait_for(lambda p: [][1])
-        with pytest.raises(HostError, match=r"no such packet on client within 0\.1 s"):
+        with pytest.raises(ExpectationFailed, match=r"no such packet on client within 0\.1 s"):
             wire.wait_for(lambda p: p[ARP].op == 77, timeout=0.1)
 
 

@@ -11,7 +11,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from lab.capture.capture import Capture
-from lab.errors import HostError
+from lab.errors import ExpectationFailed, HostError
 from lab.exec.hostexec import Frame, Session
 from tests.unit.fake_hostexec import FakeHost
 
@@ -110,12 +110,12 @@ def test_the_predicates_own_mistakes_go_out_and_a_missing_layer_does_not() -> No
             wire.wait_for(lambda packet: packet[UDP].dprot == 4444)
         with pytest.raises(IndexError, match="list index out of range"):
             wire.wait_for(lambda packet: [][0])
-        with pytest.raises(HostError, match=r"no such packet on client within 0 s among 2 \(udp\)"):
+        with pytest.raises(ExpectationFailed, match=r"no such packet on client within 0 s among 2 \(udp\)"):
             wire.wait_for(lambda packet: packet[UDP].dport == 1, timeout=0)
 
 
 def test_who_waits_for_a_packet_is_told_when_the_capture_has_ended() -> None:
     with sniffer([*LISTENS, ENDS], []) as session:
         wire = Capture(session, "", "eth0").__enter__()
-        with pytest.raises(HostError, match="no such packet"):
+        with pytest.raises(HostError, match="broke off before its end"):
             wire.wait_for(lambda packet: True, timeout=60)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.errors import CommandError, CommandFailed, CommandTimeout, HostError
+from lab.errors import CommandError, CommandFailed, ExpectationFailed, HostError
 from lab.exec.processes import Completed
 from lab.replay import Stages, Step, Transcript, Window, play, scenery
 
@@ -32,7 +32,7 @@ class Shell:
 
         match = re.search(pattern, self.stdout[self._consumed :])
         if not match:
-            raise CommandTimeout(f"waited for {pattern!r}")
+            raise ExpectationFailed(f"waited for {pattern!r}")
         self._consumed += match.end()
         return match
 
