@@ -6,13 +6,18 @@ import json
 import re
 import reprlib
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lab.cli.arguments import json_option
 from lab.cli.context import open_lab
-from lab.replay import Outcome, Stages, Transcript, load, play, render
+from lab.errors import LabError
+from lab.replay import Outcome, StagePool, Suite, Transcript, of_project, play, render
+
+if TYPE_CHECKING:
+    from lab.lab import Lab
 
 
 class Which(click.ParamType[str]):
@@ -23,7 +28,16 @@ class Which(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(entry.id, help=entry.title) for entry in load() if entry.id.startswith(incomplete)]
+        try:
+            with open_lab() as lab:
+                known = suite_of(lab).transcripts
+        except LabError:
+            return []
+        return [CompletionItem(entry.id, help=entry.title) for entry in known if entry.id.startswith(incomplete)]
+
+
+def suite_of(lab: Lab) -> Suite:
+    return of_project(lab.settings, lab.declaration)
 
 
 @click.command("replay", short_help="Type the article's commands again, and compare.")
@@ -36,14 +50,22 @@ def command(which: tuple[str, ...], listed: bool, as_json: bool) -> None:
     WHICH is a number (5), a range (14-17) or a name (nc-verbose); none means all. Exit code 0 when all are the same,
     but for differences that are named with their reason; 1 when some are not.
     """
-    chosen = choose(load(), which)
-    if listed:
-        click.echo(json.dumps([_entry(one) for one in chosen], indent=2) if as_json else "\n".join(map(_line, chosen)))
-        return
+    with open_lab() as lab:
+        suite = suite_of(lab)
+        chosen = choose(suite.transcripts, which)
+        if not listed:
+            _play(lab, suite, chosen, as_json)
+        elif as_json:
+            click.echo(json.dumps([_entry(one) for one in chosen], indent=2))
+        else:
+            click.echo("\n".join(map(_line, chosen)))
+
+
+def _play(lab: Lab, suite: Suite, chosen: list[Transcript], as_json: bool) -> None:
     start = time.monotonic()
     outcomes: list[Outcome] = []
-    with open_lab() as lab, Stages(lab, [transcript.stage for transcript in chosen]) as stages:
-        for outcome in play(chosen, stages):
+    with StagePool(lab, suite, [transcript.stage for transcript in chosen]) as pool:
+        for outcome in play(chosen, pool):
             outcomes.append(outcome)
             if not as_json:
                 _show(outcome)
@@ -61,7 +83,7 @@ def command(which: tuple[str, ...], listed: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def choose(transcripts: list[Transcript], which: tuple[str, ...]) -> list[Transcript]:
+def choose(transcripts: Sequence[Transcript], which: tuple[str, ...]) -> list[Transcript]:
     """Those that the words name, in the article's order; all for no words."""
     wanted: set[int] = set()
     numbers = {transcript.id: transcript.number for transcript in transcripts}

@@ -1,4 +1,4 @@
-"""What a transcript is: frozen records, as `transcripts.yaml` says them."""
+"""What a transcript and a stage are: frozen records, as the file of transcripts says them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,67 @@ from dataclasses import dataclass, field
 
 MAIN = "main"
 """The window whose text is compared."""
+
+ARGUMENT = "{argument}"
+"""In the texts of a stage: what follows its name in a transcript."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A command run in a container before it is used; it must succeed."""
+
+    command: tuple[str, ...]
+    input: str | None = None
+    """A file of the project, as its standard input."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A temporary host of a stage, as `Lab.container` takes it."""
+
+    image: str
+    networks: tuple[str, ...] = ()
+    address_of: str | None = None
+    """A host of the lab whose address on each of these networks it takes."""
+    network_of: str | None = None
+    """A host of the stage whose network namespace it shares."""
+    command: tuple[str, ...] | None = None
+    user: str | None = None
+    cap_add: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """A variable whose value is empty is not set."""
+    ready: str | None = None
+    """A regular expression for the line of its log that is awaited first."""
+    run: tuple[Preparation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Hosts of the lab that are stopped while a stage stands."""
+
+    names: str
+    """A regular expression for a whole name."""
+    network: str | None = None
+    """Only those on this network."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The hosts that transcripts are typed on, set up before and torn down after."""
+
+    name: str
+    title: str
+    """What the reader of a replay is told."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Hosts of the lab: name on the stage to name in the lab."""
+    containers: Mapping[str, Container] = field(default_factory=dict)
+    stopped: Stopped | None = None
+    takes_argument: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Of all its hosts."""
+        return [*self.hosts, *self.containers]
 
 
 @dataclass(frozen=True)
@@ -41,7 +102,8 @@ class Transcript:
     section: str
     """The article's heading above it."""
     stage: str
-    """Name of a stage (`lab.replay.stages`), and its argument after a space."""
+    """Name of a stage, and its argument after a space."""
+    stage_title: str
     main: Window
     printed: str
     """The command as the article prints it; `main.command` is what is typed today."""
@@ -72,3 +134,14 @@ class Transcript:
     def interrupted(self) -> bool:
         """It is ended by the last key pressed at its window."""
         return any(step.press for step in self.steps if step.window == MAIN)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A file of transcripts."""
+
+    transcripts: tuple[Transcript, ...]
+    """In the order of the file."""
+    stages: Mapping[str, Stage]
+    subnets: Mapping[str, str] = field(default_factory=dict)
+    """By network, how its addresses begin in the transcripts, such as `192.168.1`; a setting may have moved it."""

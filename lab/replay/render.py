@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from lab.replay.model import Transcript
 from lab.replay.rules import reason
 from lab.replay.run import Outcome
-from lab.replay.stages import place
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +57,7 @@ def today_text(outcome: Outcome) -> str:
 
 def setting(transcript: Transcript) -> Iterator[str]:
     """Where it is typed, and what the article has instead, where that differs."""
-    yield place(transcript.stage)
+    yield transcript.stage_title
     if transcript.says:
         yield f"the article: “{transcript.says}”"
     if transcript.printed != transcript.main.command:
@@ -117,7 +116,7 @@ def record(outcome: Outcome) -> dict[str, object]:
         "id": transcript.id,
         "title": transcript.title,
         "section": transcript.section,
-        "place": place(transcript.stage),
+        "place": transcript.stage_title,
         "host": transcript.main.host,
         "command": transcript.printed,
         "typed": transcript.main.command,

@@ -8,14 +8,11 @@ Two more, at the end, hold for every text and are named by none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Rule = Callable[[str], str]
 
 RULES: dict[str, Rule] = {}
-
-LAN = "192.168.1."
-"""How the addresses of the article's LAN begin."""
 
 
 def rule(function: Rule) -> Rule:
@@ -175,6 +172,8 @@ def unseen_blanks(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")
 
 
-def moved_lan(text: str, lan: str) -> str:
-    """LAB_LAN may have moved the LAN elsewhere; `lan` is how its addresses begin then."""
-    return text.replace(lan, LAN)
+def moved(text: str, subnets: Iterable[tuple[str, str]]) -> str:
+    """A setting may have moved a network elsewhere: how its addresses begin today, and how they are to."""
+    for today, wanted in subnets:
+        text = text.replace(f"{today}.", f"{wanted}.")
+    return text

@@ -1,18 +1,19 @@
-"""Playing a transcript: set the stage, type what is to be typed, look at the window, compare."""
+"""Playing a transcript: set its stage up, type what is to be typed, look at the window, compare."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab.errors import CommandError, ExpectationFailed, HostError
 from lab.hosts.host import Host
 from lab.replay import rules
 from lab.replay.compare import Comparison, compare
 from lab.replay.model import MAIN, Step, Transcript
-from lab.replay.scenery import Stages
+from lab.replay.pool import StagePool
 from lab.replay.stages import Hosts
 from lab.replay.terminal import Terminal
 
@@ -32,33 +33,46 @@ class Outcome:
         return self.comparison.same and not self.trouble
 
 
-def play(transcripts: Iterable[Transcript], stages: Stages) -> Iterator[Outcome]:
+Subnets = Sequence[tuple[str, str]]
+"""Of each network how its addresses begin in the transcripts, and today."""
+
+
+def play(transcripts: Iterable[Transcript], pool: StagePool) -> Iterator[Outcome]:
     """Play one after the other; each outcome as soon as it is there."""
-    lan = f"{stages.lab.settings.variables.get('LAB_LAN') or rules.LAN[:-1]}."
+    subnets = _subnets(pool)
+    back = [(today, printed) for printed, today in subnets]
     for transcript in transcripts:
         start = time.monotonic()
-        hosts = stages.hosts(transcript.stage)
+        hosts = pool.hosts(transcript.stage)
         text, trouble = "", ""
         try:
-            _prepare(transcript, hosts[transcript.main.host], stages)
+            _prepare(transcript, hosts[transcript.main.host], pool.lab.settings.root)
         except CommandError as error:
             trouble = f"before it could be typed: {error.cause}"
         else:
-            text, trouble = _type(transcript, hosts, lan)
-        comparison = compare(transcript.expected, rules.moved_lan(text, lan), transcript.rules)
+            text, trouble = _type(transcript, hosts, subnets)
+        comparison = compare(transcript.expected, rules.moved(text, back), transcript.rules)
         yield Outcome(transcript, comparison, trouble, time.monotonic() - start)
 
 
-def _prepare(transcript: Transcript, host: Host, stages: Stages) -> None:
+def _subnets(pool: StagePool) -> Subnets:
+    declared, variables = pool.lab.declaration.subnets, pool.lab.settings.variables
+    return [
+        (printed, variables.get(declared.get(network, "")) or printed)
+        for network, printed in pool.suite.subnets.items()
+    ]
+
+
+def _prepare(transcript: Transcript, host: Host, root: Path) -> None:
     user = transcript.main.user
     for name, source in transcript.files.items():
-        data = (stages.lab.settings.root / source).read_bytes()
+        data = (root / source).read_bytes()
         host.run(["sh", "-c", 'rm -f "$0" && cat >"$0"', name], input=data, user=user).check()
     for command in transcript.prepare:
         host.run(["sh", "-c", command], user=user).check()
 
 
-def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
+def _type(transcript: Transcript, hosts: Hosts, subnets: Subnets) -> tuple[str, str]:
     """What the main window shows in the end, and what went wrong, if anything."""
     plans = {**transcript.windows, MAIN: transcript.main}
     with ExitStack() as stack:
@@ -73,7 +87,7 @@ def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
 
         try:
             for step in transcript.steps:
-                _do(step, window(step.window), lan)
+                _do(step, window(step.window), subnets)
             main = window(MAIN)
             if transcript.stays:
                 return main.text(seen=True), ""
@@ -85,9 +99,9 @@ def _type(transcript: Transcript, hosts: Hosts, lan: str) -> tuple[str, str]:
             return windows[MAIN].text() if MAIN in windows else "", error.cause
 
 
-def _do(step: Step, terminal: Terminal, lan: str) -> None:
+def _do(step: Step, terminal: Terminal, subnets: Subnets) -> None:
     if step.see is not None:
-        terminal.see(step.see.replace(rules.LAN, lan))
+        terminal.see(rules.moved(step.see, subnets))
     elif step.type is not None:
         terminal.type(step.type)
     elif step.press is not None:

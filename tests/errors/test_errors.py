@@ -20,7 +20,7 @@ import pytest
 import requests
 import yaml
 
-from lab import errors
+from lab import errors, replay
 from lab.engine import docker_errors, endpoint
 from lab.engine.base import EngineVersion, NetworkRecord, Pool
 from lab.engine.docker_engine import DockerEngine
@@ -29,6 +29,7 @@ from lab.exec import hostexec, processes
 from lab.exec.hostexec import Frame
 from lab.lifecycle import preflight
 from lab.project import compose, settings
+from lab.project.declaration import Declaration
 from lab.project.settings import Settings
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
@@ -263,3 +264,13 @@ def test_cli(pair: Pair, run: Run, lab: SmallLab, engine: ScriptedEngine, monkey
         monkeypatch.setattr(os, "environ", {**os.environ, "PATH": pair["path"]})
     ran = run(*pair["words"])
     assert (ran.exit, ran.out, ran.err) == (pair["exit"], "", pair["says"])
+
+
+@pairs("replay")
+def test_replay(pair: Pair, root: Path) -> None:
+    if "file" in pair:
+        (root / "transcripts.yaml").write_text(pair["file"])
+    declaration = Declaration(transcripts="" if "none" in pair else "transcripts.yaml")
+    with pytest.raises(LabError) as caught:
+        replay.of_project(Settings(root, {}), declaration)
+    compare(pair, caught.value, root)

@@ -23,6 +23,7 @@ x-lab:
   subnets: {lan: NET}
   rebuild: true
   disposable: true
+  transcripts: transcripts.yaml
 services:
   base:
     profiles: [images]
@@ -44,6 +45,15 @@ networks:
       config: [{subnet: "${NET:-10.0.0}.0/24"}]
 volumes:
   logs:
+"""
+
+
+TRANSCRIPTS = """
+stages:
+  router: {title: The router, hosts: {router: router}}
+transcripts:
+- {id: one, title: It speaks, section: Here, stage: router, host: router, command: echo one, output: one}
+- {id: two, title: It speaks again, section: Here, stage: router, host: router, command: echo two, output: two}
 """
 
 

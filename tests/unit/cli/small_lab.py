@@ -13,7 +13,7 @@ from lab.lifecycle.preflight import Finding
 from lab.project.settings import Settings
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
-from tests.unit.small_project import SMALL
+from tests.unit.small_project import SMALL, TRANSCRIPTS
 from tests.unit.test_lab import FakeCompose
 
 Script = Callable[[FakeHost, Frame], None]
@@ -95,6 +95,7 @@ class SmallLab(Lab):
 def open_small(root: Path, engine: FakeEngine) -> SmallLab:
     """A lab in that folder, down."""
     (root / "compose.yaml").write_text(SMALL)
+    (root / "transcripts.yaml").write_text(TRANSCRIPTS)
     (root / "services").mkdir(exist_ok=True)
     (root / ".lab").mkdir(exist_ok=True)
     settings = Settings(root, {"COMPOSE_PROJECT_NAME": "small", "LAB_PEERS": "2"})

@@ -13,7 +13,7 @@ import pytest
 
 from lab.errors import CommandError, CommandFailed, ExpectationFailed, HostError
 from lab.exec.processes import Completed
-from lab.replay import Stages, Step, Transcript, Window, play, scenery
+from lab.replay import Stage, StagePool, Step, Suite, Transcript, Window, play, pool
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,26 +61,42 @@ class FakeHost:
         return Completed(tuple(argv), 1 if "false" in argv else 0, b"", b"", 0.1)
 
 
+def suite(*stages: str, subnets: Any = None) -> Suite:
+    return Suite((), {name: Stage(name, name, {"client": "client"}) for name in stages}, subnets or {})
+
+
 @pytest.fixture
 def host() -> FakeHost:
     return FakeHost(talk=(b"hi\r\n", 0), fail=(b"oh\r\n", 2), where=(b"at 10.9.8.1\r\n", 0))
 
 
 @pytest.fixture
-def stages(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stages]:
+def stages(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[StagePool]:
     @contextmanager
-    def stage(lab: object, argument: str) -> Iterator[dict[str, FakeHost]]:
+    def set_up(lab: object, stage: Stage, argument: str) -> Iterator[dict[str, FakeHost]]:
         yield {"client": host}
 
-    monkeypatch.setattr(scenery, "STAGES", {"workstation": stage})
-    lab: Any = SimpleNamespace(settings=SimpleNamespace(root=ROOT, variables={"LAB_LAN": "10.9.8"}))
-    with Stages(lab) as made:
+    monkeypatch.setattr(pool, "set_up", set_up)
+    lab: Any = SimpleNamespace(
+        settings=SimpleNamespace(root=ROOT, variables={"NET": "10.9.8"}),
+        declaration=SimpleNamespace(subnets={"lan": "NET"}),
+    )
+    with StagePool(lab, suite("workstation", subnets={"lan": "192.168.1", "far": "192.168.2"})) as made:
         yield made
 
 
 def transcript(command: str, expected: str, **fields: Any) -> Transcript:
     return Transcript(
-        1, "one", "it speaks", "Somewhere", "workstation", Window("client", command), command, expected, **fields
+        1,
+        "one",
+        "it speaks",
+        "Somewhere",
+        "workstation",
+        "Here",
+        Window("client", command),
+        command,
+        expected,
+        **fields,
     )
 
 
@@ -146,23 +162,20 @@ def test_where_the_lan_is_elsewhere_the_articles_addresses_are_meant(stages):
 # Stages
 
 
-class Theatre:
-    """Three stages that note when they are set up and struck."""
+class Record:
+    """Stages note here when they are set up and torn down."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
         self.changed = threading.Condition()
 
-    def stage(self, name: str) -> Any:
-        @contextmanager
-        def made(lab: object, argument: str) -> Iterator[dict[str, FakeHost]]:
-            self.note(f"+{name}{argument}")
-            try:
-                yield {"client": FakeHost()}
-            finally:
-                self.note(f"-{name}{argument}")
-
-        return made
+    @contextmanager
+    def set_up(self, lab: object, stage: Stage, argument: str) -> Iterator[dict[str, FakeHost]]:
+        self.note(f"+{stage.name}{argument}")
+        try:
+            yield {"client": FakeHost()}
+        finally:
+            self.note(f"-{stage.name}{argument}")
 
     def note(self, event: str) -> None:
         with self.changed:
@@ -175,66 +188,68 @@ class Theatre:
 
 
 @pytest.fixture
-def theatre(monkeypatch: pytest.MonkeyPatch) -> Theatre:
-    theatre = Theatre()
-    monkeypatch.setattr(scenery, "STAGES", {name: theatre.stage(name) for name in "abcdef"})
-    return theatre
+def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+    record = Record()
+    monkeypatch.setattr(pool, "set_up", record.set_up)
+    return record
 
 
-def test_one_stage_serves_transcripts_in_a_row(theatre):
-    with Stages(SimpleNamespace()) as stages:
+def test_one_stage_serves_transcripts_in_a_row(record):
+    with StagePool(SimpleNamespace(), suite(*"abcdef")) as stages:
         assert stages.hosts("a") is stages.hosts("a")
-    assert theatre.events == ["+a", "-a"]
+    assert record.events == ["+a", "-a"]
 
 
-def test_the_argument_makes_another_stage(theatre):
-    with Stages(SimpleNamespace()) as stages:
+def test_the_argument_makes_another_stage(record):
+    with StagePool(SimpleNamespace(), suite(*"abcdef")) as stages:
         stages.hosts("a 1")
         stages.hosts("a 2")
-    assert sorted(theatre.events) == ["+a1", "+a2", "-a1", "-a2"]
+    assert sorted(record.events) == ["+a1", "+a2", "-a1", "-a2"]
 
 
-def test_the_next_stages_are_set_up_meanwhile_and_no_more(theatre):
-    with Stages(SimpleNamespace(), list("aabcdef")) as stages:
+def test_the_next_stages_are_set_up_meanwhile_and_no_more(record):
+    with StagePool(SimpleNamespace(), suite(*"abcdef"), list("aabcdef")) as stages:
         stages.hosts("a")
         for name in "bcd":
-            assert theatre.wait_for(f"+{name}")
+            assert record.wait_for(f"+{name}")
         stages.hosts("c")
-        assert theatre.wait_for("-a")
-        assert theatre.wait_for("-b")
-        assert "-d" not in theatre.events
-    assert sorted(theatre.events) == sorted(f"{sign}{name}" for sign in "+-" for name in "abcdef")
+        assert record.wait_for("-a")
+        assert record.wait_for("-b")
+        assert "-d" not in record.events
+    assert sorted(record.events) == sorted(f"{sign}{name}" for sign in "+-" for name in "abcdef")
 
 
-def test_a_stage_is_set_up_again_only_when_it_has_been_struck(theatre):
-    with Stages(SimpleNamespace()) as stages:
+def test_a_stage_is_set_up_again_only_when_it_has_been_torn_down(record):
+    with StagePool(SimpleNamespace(), suite(*"abcdef")) as stages:
         for name in "abababab":
             stages.hosts(name)
     for name in "ab":
-        own = [event for event in theatre.events if event.endswith(name)]
+        own = [event for event in record.events if event.endswith(name)]
         assert own == [f"+{name}", f"-{name}"] * 4
 
 
-def test_a_stage_that_cannot_be_set_up_is_told_and_the_others_are_struck(theatre, monkeypatch):
+def test_a_stage_that_cannot_be_set_up_is_told_and_the_others_are_torn_down(record, monkeypatch):
     @contextmanager
-    def broken(lab: object, argument: str) -> Iterator[dict[str, FakeHost]]:
-        raise HostError("no such host")
-        yield {}
+    def broken(lab: object, stage: Stage, argument: str) -> Iterator[dict[str, FakeHost]]:
+        if stage.name == "b":
+            raise HostError("no such host")
+        with record.set_up(lab, stage, argument) as hosts:
+            yield hosts
 
-    monkeypatch.setitem(scenery.STAGES, "b", broken)
-    with Stages(SimpleNamespace()) as stages:
+    monkeypatch.setattr(pool, "set_up", broken)
+    with StagePool(SimpleNamespace(), suite(*"abcdef")) as stages:
         stages.hosts("a")
         with pytest.raises(HostError, match="no such host"):
             stages.hosts("b")
-    assert theatre.events == ["+a", "-a"]
+    assert record.events == ["+a", "-a"]
 
 
-def test_a_stage_that_cannot_be_struck_is_told(theatre, monkeypatch):
+def test_a_stage_that_cannot_be_torn_down_is_told(record, monkeypatch):
     @contextmanager
-    def sticky(lab: object, argument: str) -> Iterator[dict[str, FakeHost]]:
+    def sticky(lab: object, stage: Stage, argument: str) -> Iterator[dict[str, FakeHost]]:
         yield {}
         raise CommandError("it does not go away")
 
-    monkeypatch.setitem(scenery.STAGES, "a", sticky)
-    with pytest.raises(CommandError, match="go away"), Stages(SimpleNamespace()) as stages:
+    monkeypatch.setattr(pool, "set_up", sticky)
+    with pytest.raises(CommandError, match="go away"), StagePool(SimpleNamespace(), suite(*"abcdef")) as stages:
         stages.hosts("a")
