@@ -335,6 +335,8 @@ class Lab:
         if container is None:
             return HostStatus(name, service.role, "down", planned, service.attempt)
         state = (container.health or "running") if container.state == "running" else container.state
+        if self.topology.has_ended_well(container.service, container.status):
+            state = "done"
         if state in ("starting", "unhealthy") and container.id in self._passed:
             state = "healthy"
         addresses = self.topology.addresses(container.addresses)

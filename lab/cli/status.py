@@ -43,7 +43,7 @@ def command(as_json: bool, sizes: bool) -> None:
         if memory is not None and disk is not None:
             click.echo(f"all hosts together: {_together(list(memory.values()))}")
             click.echo(f"all images together: {disk / 1e6:.0f} MB on disk")
-    if any(host.state not in ("healthy", "running") for host in hosts):
+    if any(host.state not in ("healthy", "running", "done") for host in hosts):
         raise click.exceptions.Exit(1)
 
 

@@ -13,7 +13,8 @@ class HostStatus:
     name: str
     role: str
     state: str
-    """`healthy`, `starting`, `unhealthy`, `running` (has no check), `paused`, `exited`, `created` or `down`."""
+    """`healthy`, `starting`, `unhealthy`, `running` (has no check), `done` (has ended well, as others wait for),
+    `paused`, `exited`, `created` or `down`."""
     addresses: Mapping[str, str]
     """IPv4 address by network; of a host that is down, those it will have."""
     attempt: str
