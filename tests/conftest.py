@@ -28,3 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def client(lab: Lab) -> Host:
     """The workstation of the lab."""
     return lab.host("client")
+
+
+@pytest.fixture(scope="session")
+def lab_keep() -> bool:
+    """`make test` leaves the lab up, for the next one and for a look."""
+    return True
