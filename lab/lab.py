@@ -11,7 +11,7 @@ from functools import cached_property
 from types import TracebackType
 
 from lab.build import base_image, building, images
-from lab.engine.base import Container, Engine, NetworkRecord, TemporaryContainer
+from lab.engine.base import HOSTEXEC_LABEL, Container, Engine, NetworkRecord, TemporaryContainer
 from lab.engine.images import ImageStore
 from lab.errors import HostError, LabError, NoSuchHost, NotRunning, UsageError
 from lab.exec.sessions import Sessions
@@ -26,6 +26,7 @@ from lab.project.declaration import Declaration
 from lab.project.settings import Settings
 from lab.project.settings import load as load_settings
 from lab.project.topology import Network, Service, Topology, replica_names
+from lab.toolbox import image as toolbox
 
 READY_SECONDS = 90.0
 """By then every host has passed its check; a busy machine with two cores takes five."""
@@ -90,7 +91,12 @@ class Lab:
 
     @cached_property
     def sessions(self) -> Sessions:
-        return Sessions(self.engine)
+        def base() -> str:
+            """The project's own Debian, if it has one."""
+            return images.DEBIAN if images.start_from_debian(self.topology) else toolbox.OWN_BASE
+
+        box = toolbox.Toolbox(self.engine, lambda: self.store, base=base, source=self.settings.base)
+        return Sessions(self.engine, box)
 
     @property
     def machine(self) -> preflight.Machine:
@@ -134,6 +140,7 @@ class Lab:
             self._take_away(progress, volumes=volumes or self.declaration.disposable)
             if with_images:
                 images.remove_all(self.store, self.topology, progress)
+                toolbox.remove(self.store, progress)
 
     def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
         """Have `count` hosts of a scalable service, and return them when each is ready."""
@@ -354,7 +361,8 @@ class Lab:
         doubtful = [
             one
             for one in self._containers()
-            if one.health == "unhealthy" or (one.health == "starting" and one.id not in self._passed)
+            if HOSTEXEC_LABEL in one.labels  # in a foreign host the engine's word is enough
+            and (one.health == "unhealthy" or (one.health == "starting" and one.id not in self._passed))
         ]
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(look, doubtful))

@@ -1,6 +1,6 @@
 """Packets as they were on a host's wire, decoded with scapy when they are looked at.
 
-`lab.capture.sniffer` runs beside the host, in its network namespace; what it catches and how it ends is told there.
+`lab.toolbox.sniffer` runs beside the host, in its network namespace; what it catches and how it ends is told there.
 A capture is complete, or says at the end of its block that it is not.
 """
 
@@ -10,22 +10,20 @@ import re
 import struct
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from lab import forks
 from lab.capture import checksums
 from lab.errors import ExpectationFailed, HostError
-from lab.exec.hostexec import STDERR, Session
 from lab.exec.processes import Process
+from lab.exec.remote import STDERR, Session
+from lab.toolbox.image import program
 from lab.waiting import Deadline
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
-SNIFFER = Path(__file__).with_name("sniffer.py")
-"""Run in a container; to import it here would load ctypes for nothing."""
 RING_BYTES = 32 << 20
 """Of the kernel's memory, while the capture runs: room for 200,000 small packets, or 600 segments of 46 KB."""
 START_SECONDS = 10.0
@@ -40,6 +38,7 @@ class Capture:
     """A context manager; `packets` may be read while it runs and after it."""
 
     def __init__(self, session: Session, filter: str, interface: str, lossy: bool = False) -> None:
+        """`interface` is a name or an address that it has; empty: the only one, or all of several."""
         self.dropped = 0
         """Packets that the kernel had no room for (pcap_stats(3)), known at the end of the block; on lo, each may
         count twice."""
@@ -95,7 +94,7 @@ class Capture:
         )
 
     def __enter__(self) -> Capture:
-        words = ["python3", "-c", SNIFFER.read_text(), self._interface, self._filter, str(RING_BYTES)]
+        words = program("sniffer", self._interface, self._filter, str(RING_BYTES))
         self._process = Process(self._session.start(words), collect=False)
         threading.Thread(target=self._feed, name="capture", daemon=True).start()
         forks.note(self)

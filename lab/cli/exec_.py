@@ -7,6 +7,8 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import click
@@ -14,9 +16,9 @@ import click
 from lab.cli import signals
 from lab.cli.arguments import Duration, HostName
 from lab.cli.context import open_lab
-from lab.errors import CommandError, CommandTimeout, HostError
-from lab.exec.hostexec import STDOUT
+from lab.errors import CommandError, CommandTimeout, HostError, LabError
 from lab.exec.processes import Process
+from lab.exec.remote import STDOUT
 from lab.waiting import SYSTEM_CLOCK
 
 LOOK_SECONDS = 0.3
@@ -83,9 +85,15 @@ def _hand_on_signals(process: Process) -> None:
         arrived.put(number)
 
     def hand_on() -> None:
-        process.signal(signal.Signals(arrived.get()).name)
-        while arrived.get():
-            process.kill()
+        first = signal.Signals(arrived.get()).name
+        deliver: Callable[[], None] = partial(process.signal, first)
+        while True:
+            try:
+                deliver()
+            except LabError as error:  # the command could not be reached
+                click.echo(f"lab: {error}", err=True)
+            arrived.get()
+            deliver = process.kill
 
     signals.handle(note)
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # it would stop lab; reading is refused then, see _read_input

@@ -20,6 +20,8 @@ TEMPORARY_LABEL = "lab.temporary"
 """On containers that Compose does not know (captures, a test's own hosts); its value is the project's name."""
 OWNER_LABEL = "lab.owner"
 """On the same: the process that made it (`lab.engine.ownership`)."""
+HOSTEXEC_LABEL = "lab.hostexec"
+"""On images, and so on containers, that hold the program which runs commands for us: the path it has there."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Container:
     """IPv4 address by the engine's name of the network."""
     status: str = ""
     """The engine's own words, such as `Exited (1) 3 seconds ago`; of one that was asked for by its id less of them."""
+    network_mode: str = ""
+    """`host`: the machine's own network; `container:ID`: that container's; `none`; else of no matter."""
 
     @property
     def project(self) -> str:
@@ -146,6 +150,8 @@ class TemporaryContainer:
     """Fixed address, or None, by the engine's name of the network."""
     network_of: str | None = None
     """The id of a container whose network it shares instead."""
+    processes_of: str | None = None
+    """The id of a container whose processes it sees, and may signal if it is given the capability."""
     user: str | None = None
     cap_add: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -171,6 +177,37 @@ class Transport(Protocol):
     @property
     def complaint(self) -> bytes:
         """What the program has written to its standard error, if that can be known."""
+
+
+@dataclass(frozen=True)
+class ExecState:
+    """What the engine knows of a program that it was asked to run in a container."""
+
+    running: bool
+    """Whether it has not ended; true, too, before it has started."""
+    started: bool
+    """False for ever if it could not be started."""
+    exit: int | None
+    """Its exit code; 128 + n when signal n killed it. None while it runs, and where the container took it along."""
+
+
+class Exec(Protocol):
+    """A program in a container, its three streams apart. One thread sends, one receives, any may do the rest."""
+
+    def send(self, data: bytes, seconds: float) -> int:
+        """How many bytes of `data` could be sent within so many seconds, perhaps 0; or raise OSError."""
+
+    def end_input(self) -> None:
+        """End its standard input; output goes on. No error when the connection has ended."""
+
+    def receive(self) -> Sequence[tuple[int, bytes]]:
+        """The next pieces of its output, each with its stream, 1 or 2; none at the end; or raise OSError."""
+
+    def state(self) -> ExecState:
+        """HostError when the container is gone."""
+
+    def close(self) -> None:
+        """End the connection, not the program; a `receive` that waits in another thread comes back."""
 
 
 class Stream(Protocol[T_co]):
@@ -209,8 +246,25 @@ class Engine(Protocol):
     def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
         """Run a program in the container; what it reads and writes is the transport. Not bound to a terminal."""
 
+    def start_exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> Exec:
+        """Run a program in the container, not bound to a terminal.
+
+        For one that cannot be started, the engine writes its reason to standard output and makes up an exit code.
+        """
+
     def health_command(self, container: str) -> Sequence[str]:
         """The container's own health check as an argument list; empty when it has none."""
+
+    def health_said(self, container: str) -> str | None:
+        """What the last run of the container's own health check by the engine wrote; None where none has ended."""
 
     def started_at(self, container: str) -> str:
         """The moment of its last start, as the engine writes it; another text means another network namespace."""
@@ -225,6 +279,9 @@ class Engine(Protocol):
 
     def create(self, wanted: TemporaryContainer) -> str:
         """Make and start a container; its id."""
+
+    def wait(self, container: str, seconds: float) -> int | None:
+        """The exit code of a container's main program; None if it has not ended after so many seconds."""
 
     def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, running or not; no error when it is gone."""

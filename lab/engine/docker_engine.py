@@ -15,6 +15,7 @@ from typing import Any
 import docker
 import docker.errors
 import docker.utils
+import requests
 
 from lab import forks
 from lab.engine import docker_tls, endpoint, ownership
@@ -26,12 +27,13 @@ from lab.engine.base import (
     EngineFacts,
     EngineVersion,
     Event,
+    ExecState,
     NetworkRecord,
     Pool,
     TemporaryContainer,
 )
 from lab.engine.docker_errors import explained
-from lab.engine.docker_streams import Connection, DockerStream, ExecTransport, documents, payloads
+from lab.engine.docker_streams import Connection, DockerStream, ExecStream, ExecTransport, documents, payloads
 from lab.errors import MachineError
 
 OLDEST_API = (1, 41)
@@ -166,9 +168,31 @@ class DockerEngine:
     def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> ExecTransport:
         with explained(self.address, container):
             made = self.client.exec_create(container, list(argv), stdin=True, user=user or "")
-            path, start = f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False}
-            upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
-            return ExecTransport(self._open("POST", path, json=start, headers=upgrade))
+            return ExecTransport(self._attach(made["Id"]))
+
+    def start_exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> ExecStream:
+        def state() -> ExecState:
+            with explained(self.address, container):
+                found = self.client.exec_inspect(made)
+            return ExecState(found["Running"], started=found["Pid"] != 0, exit=found["ExitCode"])
+
+        with explained(self.address, container):
+            options = {"user": user or "", "environment": dict(env or {}), "workdir": cwd}
+            made = self.client.exec_create(container, list(argv), stdin=True, **options)["Id"]
+            return ExecStream(self._attach(made), state)
+
+    def _attach(self, made: str) -> Connection:
+        """Start an exec that has been made; its streams."""
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        return self._open("POST", f"/exec/{made}/start", json={"Detach": False, "Tty": False}, headers=upgrade)
 
     def health_command(self, container: str) -> Sequence[str]:
         with explained(self.address, container):
@@ -178,6 +202,11 @@ class DockerEngine:
         if test[:1] == ["CMD-SHELL"]:
             return ["/bin/sh", "-c", test[1]]
         return []
+
+    def health_said(self, container: str) -> str | None:
+        with explained(self.address, container):
+            runs = (self.client.inspect_container(container)["State"].get("Health") or {}).get("Log") or []
+        return (runs[-1]["Output"].strip() or f"exit code {runs[-1]['ExitCode']}") if runs else None
 
     def started_at(self, container: str) -> str:
         with explained(self.address, container):
@@ -201,13 +230,14 @@ class DockerEngine:
         client = self.client
         with explained(self.address, wanted.image):
             host_config = client.create_host_config(
-                init=True,
+                init=not wanted.processes_of,  # which wants to be the first process
                 auto_remove=False,
                 cap_drop=["ALL"],
                 cap_add=list(wanted.cap_add),
                 network_mode=f"container:{wanted.network_of}"
                 if wanted.network_of
                 else next(iter(wanted.networks), "none"),
+                pid_mode=f"container:{wanted.processes_of}" if wanted.processes_of else None,
                 sysctls=dict(wanted.sysctls) or None,
                 extra_hosts=None if wanted.network_of else dict(wanted.hosts),
                 binds=[f"{source}:{place}" for source, place in wanted.volumes.items()],
@@ -235,6 +265,17 @@ class DockerEngine:
                 self.remove(made)
                 raise
         return str(made)
+
+    def wait(self, container: str, seconds: float) -> int | None:
+        with explained(self.address, container):
+            try:
+                return int(self.client.wait(container, timeout=seconds)["StatusCode"])
+            except requests.ConnectionError as error:
+                if "timed out" not in str(error):
+                    raise
+                return None
+            except requests.Timeout:
+                return None
 
     def remove(self, container: str) -> None:
         with explained(self.address, container), contextlib.suppress(docker.errors.NotFound):
@@ -316,6 +357,7 @@ def _inspected(entry: Mapping[str, Any]) -> Container:
         labels=entry["Config"].get("Labels") or {},
         addresses=_addresses(entry),
         status=f"Exited ({state['ExitCode']})" if state["Status"] == "exited" else "",
+        network_mode=entry.get("HostConfig", {}).get("NetworkMode", ""),
     )
 
 
@@ -337,4 +379,5 @@ def _container(entry: Mapping[str, Any]) -> Container:
         labels=entry.get("Labels") or {},
         addresses=_addresses(entry),
         status=status,
+        network_mode=(entry.get("HostConfig") or {}).get("NetworkMode", ""),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +42,27 @@ class DockerImageStore:
 
     def present(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if self._inspect(name)]
+
+    def names_of(self, repository: str) -> list[str]:
+        with self._explained():
+            found = self._client.images(filters={"reference": [repository]})
+        return sorted(tag for image in found for tag in image["RepoTags"] or [])
+
+    def build(self, name: str, files: Mapping[str, bytes], arguments: Mapping[str, str], progress: Progress) -> None:
+        with self._explained(name):
+            lines = self._client.build(
+                fileobj=_archive(files),
+                custom_context=True,
+                tag=name,
+                buildargs=dict(arguments),
+                forcerm=True,
+                decode=True,
+            )
+            for line in lines:
+                if message := line.get("error"):
+                    raise MachineError(f"the engine cannot build {name}: {_sentence(message)}", _NETWORK)
+                if text := line.get("stream", "").strip():
+                    progress.detail(text)
 
     def leftovers(self, names: Sequence[str]) -> list[str]:
         with self._explained():
@@ -159,7 +182,20 @@ class DockerImageStore:
 
 _OTHER_SOURCES = "Set LAB_BASE=build to build it from Debian's packages, or name an image of Debian 12 in LAB_BASE."
 _REPEAT = "lab doctor tells whether the engine still runs; then repeat."
+_NETWORK = "Its packages come from Debian: look at the engine's network (lab doctor), then repeat."
 _ROOM = "Make room on the engine's disk (docker system df shows what fills it), then repeat."
+
+
+def _archive(files: Mapping[str, bytes]) -> io.BytesIO:
+    """What a builder gets: the files, the same however often they are packed."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    return packed
 
 
 def _cache_entry(entry: Mapping[str, Any]) -> CacheEntry:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +20,13 @@ from typing import Any, Generic, TypeVar
 import docker.errors
 import requests
 
+from lab.engine.base import ExecState
 from lab.engine.docker_errors import explained
 
 T = TypeVar("T")
 
 CHUNK = 1 << 16
+TLS_RECORD = 1 << 14
 
 
 class Connection:
@@ -73,6 +77,24 @@ class Connection:
         # A send waits for an engine that reads nothing any more only so long (socket(7)); a read may wait for ever.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", self._client.timeout, 0))
         return early or b""
+
+    def send(self, data: bytes, seconds: float) -> int:
+        """How many bytes the taken-over connection had room for within so many seconds; or raise OSError."""
+        room = select.poll()
+        room.register(self.socket, select.POLLOUT)
+        if not room.poll(1000 * seconds):
+            return 0
+        if isinstance(self.socket, ssl.SSLSocket):  # takes no flags, and a record at once
+            return self.socket.send(data[:TLS_RECORD])
+        with contextlib.suppress(BlockingIOError):
+            return self.socket.send(data, socket.MSG_DONTWAIT)
+        return 0
+
+    def end_sending(self) -> None:
+        """Let the engine know that nothing more will be sent; no error when the connection has ended."""
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own, which forgets the keys that are still needed for what comes.
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
     def receive(self) -> bytes:
         """The next bytes of the taken-over connection; empty at its end."""
@@ -160,6 +182,31 @@ class ExecTransport:
                 self.complaint += part
             else:
                 self._output += part
+
+
+class ExecStream:
+    """`lab.engine.base.Exec` over the engine's hijacked connection, which its caller has had opened."""
+
+    def __init__(self, connection: Connection, state: Callable[[], ExecState]) -> None:
+        self._connection = connection
+        self._blocks = Blocks()
+        self._early = list(self._blocks.feed(connection.take_over()))
+        self.state = state
+
+    def send(self, data: bytes, seconds: float) -> int:
+        return self._connection.send(data[:CHUNK], seconds)
+
+    def end_input(self) -> None:
+        self._connection.end_sending()
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        found, self._early = self._early, []
+        while not found and (data := self._connection.receive()):
+            found = list(self._blocks.feed(data))
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class Blocks:

@@ -43,6 +43,12 @@ class ImageStore(Protocol):
     def present(self, names: Sequence[str]) -> list[str]:
         """Those of the names that an image has."""
 
+    def names_of(self, repository: str) -> list[str]:
+        """Of the images in a repository, with their tags."""
+
+    def build(self, name: str, files: Mapping[str, bytes], arguments: Mapping[str, str], progress: Progress) -> None:
+        """Build an image of the Dockerfile among these files; MachineError with the builder's words if it fails."""
+
     def leftovers(self, names: Sequence[str]) -> list[str]:
         """Ids of nameless images that were left by building these: what they begin with is a whole one of them."""
 

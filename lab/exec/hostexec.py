@@ -14,34 +14,24 @@ import itertools
 import signal
 import struct
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lab import forks
 from lab.engine.base import Transport
-from lab.errors import CommandError, CommandTimeout, HostError, UsageError
+from lab.errors import CommandError, CommandTimeout, UsageError
+from lab.exec.remote import LEFT_BEHIND, OUTPUT_WINDOW, STDERR, RemoteProcess, check_words
 from lab.waiting import Deadline
-
-PROGRAM = "/usr/libexec/lab/hostexec"
-"""Where the base image holds the program."""
 
 VERSION = 1
 MAX_PAYLOAD = 1 << 18
-OUTPUT_WINDOW = 1 << 18
-"""Bytes of output that a command may be ahead of who reads it."""
 START_SECONDS = 10.0
 """For the host to say that it has started a command."""
 
 _HEADER = struct.Struct(">IcI")
 _RUN = struct.Struct(">IHH")
-_LEFT_BEHIND = "the connection to {} is that of the process that forked this one"
 _NOT_FOUND = 2
 """ENOENT on Linux, which every host runs, whatever this machine does."""
 
-STDOUT, STDERR = 1, 2
-Chunk = tuple[int, bytes]
-"""STDOUT or STDERR, and some bytes of it, never empty."""
 Frame = tuple[bytes, int, bytes]
 """Type, id of the command, payload."""
 
@@ -55,10 +45,7 @@ def run_payload(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: 
     """What a run frame holds; UsageError for words that no command can be given."""
     environment = [f"{name}={value}" for name, value in (env or {}).items()]
     words = [cwd or "", *argv, *environment]
-    if not argv or isinstance(argv, str):
-        raise UsageError(f"a command is a list with at least one word, such as ['nc', '-u'], not {argv!r}")
-    if any("\0" in word for word in words):
-        raise UsageError(f"a NUL character cannot be passed to a command: {words!r}")
+    check_words(argv, words)
     strings = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
     if len(strings) + _RUN.size > MAX_PAYLOAD or len(words) > 1 << 14:
         raise UsageError(
@@ -90,31 +77,16 @@ class Decoder:
             yield kind, command, payload
 
 
-class RemoteProcess:
-    """One command under way in a host, as the wire tells of it. `lab.exec.processes.Process` is what users hold.
-
-    Its output is read either chunk by chunk (`chunks`), when the command waits for a slow reader as it would at a
-    pipe, or by a `sink`, which gets each chunk at once.
-    """
+class HostexecProcess(RemoteProcess):
+    """One command under way in a host, as the wire tells of it."""
 
     def __init__(self, session: Session, number: int, argv: Sequence[str]) -> None:
-        self.argv = tuple(argv)
-        self.host = session.name
-        self.started_at = time.monotonic()
-        self.ended_at: float | None = None
-        self.status: int | None = None
-        """Exit code, or minus the signal that killed it; None while it runs."""
-        self.news = threading.Condition()
-        """Notified at each chunk, credit and change of state."""
+        super().__init__(argv, session.name)
         self._session = session
         self._number = number
         self._pid: int | None = None
-        self._lost: str | None = None
-        self._chunks: deque[Chunk] = deque()
-        self._sink: Callable[[int, bytes], None] | None = None
         self._untold = 0  # bytes of output taken that the host has not been told of
         self._sent = 0  # bytes of input that the host has not taken
-        forks.note(self)
 
     @property
     def pid(self) -> int:
@@ -129,21 +101,7 @@ class RemoteProcess:
                 )
             return self._pid or 0
 
-    @property
-    def over(self) -> bool:
-        """Whether it has ended, or the connection to it has."""
-        return self.status is not None or self._lost is not None
-
-    def check_alive(self) -> None:
-        """Raise HostError if the connection ended before the command did."""
-        if self.status is None and self._lost is not None:
-            raise HostError(self._lost, f"lab status shows whether it runs, lab logs {self.host} what it said last.")
-
     def write(self, data: bytes, deadline: Deadline | None = None) -> None:
-        """Send bytes to its standard input; waits while too many of them are still unread there.
-
-        Raises CommandError when it has ended, CommandTimeout (without harm to the command) at the deadline.
-        """
         rest = memoryview(data)
         while rest:
             with self.news:
@@ -165,46 +123,17 @@ class RemoteProcess:
         return self._session.input_window - self._sent
 
     def close_stdin(self) -> None:
-        """End its standard input; no matter if it has ended."""
         if not self.over:
             self._session.send(frame(b"E", self._number))
 
     def signal(self, number: int) -> None:
-        """Send a signal to its process group (SIGKILL: to all of its session); no matter if it has ended."""
         if not self.over:
             self._session.send(frame(b"K", self._number, bytes([number])))
 
     def kill(self) -> None:
-        """End it and all that it started, for certain."""
         self.signal(signal.SIGKILL)
 
-    def chunks(self, deadline: Deadline | None = None) -> Iterator[Chunk]:
-        """Its output as it comes, to the end of it; CommandTimeout (without harm to the command) at the deadline."""
-        while True:
-            with self.news:
-                if not self.news.wait_for(
-                    lambda: self._chunks or self.over, None if deadline is None else deadline.remaining
-                ):
-                    raise CommandTimeout(f"`{self.argv[0]}` on {self.host} had not ended in time")
-                if not self._chunks:
-                    self.check_alive()
-                    return
-                chunk = self._chunks.popleft()
-            yield chunk
-            self._took(len(chunk[1]))
-
-    def attach(self, sink: Callable[[int, bytes], None]) -> None:
-        """Hand all output to `sink`, under `news`, from the thread that reads; it must not wait for anything."""
-        with self.news:
-            self._sink = sink
-            taken = 0
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                taken += len(chunk[1])
-                sink(*chunk)
-        self._took(taken)
-
-    def _took(self, size: int) -> None:
+    def took(self, size: int) -> None:
         # A quarter of the window at a time, so that few such frames are under way; _untold is held by `news`,
         # since the reading thread and a thread that attaches may both be here.
         with self.news:
@@ -219,12 +148,8 @@ class RemoteProcess:
         taken = 0
         with self.news:
             if kind in b"12":
-                stream = int(kind)
-                if self._sink:
-                    self._sink(stream, payload)
+                if self.arrive(int(kind), payload):
                     taken = len(payload)
-                else:
-                    self._chunks.append((stream, payload))
             elif kind == b"P":
                 self._pid = int.from_bytes(payload, "big")
             elif kind == b"C":
@@ -232,45 +157,29 @@ class RemoteProcess:
             elif kind == b"F":
                 self._fail(int.from_bytes(payload[:4], "big"), payload[4:])
             elif kind == b"X":
-                self._end(int.from_bytes(payload, "big", signed=True))
+                self.end(int.from_bytes(payload, "big", signed=True))
             else:
                 raise ValueError(f"unknown frame {kind!r}")
             self.news.notify_all()
         if taken:
-            self._took(taken)
+            self.took(taken)
 
     def _fail(self, error: int, text: bytes) -> None:
         # As a shell: 127 for what is not there, 126 for what cannot be run; and the reason on standard error.
-        message = b"lab: " + text + b"\n"
-        if self._sink:
-            self._sink(STDERR, message)
-        else:
-            self._chunks.append((STDERR, message))
-        self._end(127 if error == _NOT_FOUND and text.startswith(b"exec") else 126)
-
-    def _end(self, status: int) -> None:
-        self.ended_at = time.monotonic()
-        self.status = status
-
-    def start_afresh(self) -> None:
-        threading.Condition.__init__(self.news)  # in its place, since others hold it, too
-        self._lost = _LEFT_BEHIND.format(self.host)
-
-    def lose(self, reason: str) -> None:
-        """Note that nothing more will come."""
-        with self.news:
-            self._lost = reason
-            self.news.notify_all()
+        self.arrive(STDERR, b"lab: " + text + b"\n")
+        self.end(127 if error == _NOT_FOUND and text.startswith(b"exec") else 126)
 
 
 class Session:
     """The commands of one host and user, over one transport. Threads may share it."""
 
-    def __init__(self, transport: Transport, name: str = "host") -> None:
+    def __init__(self, transport: Transport, name: str = "host", program: str = "hostexec") -> None:
+        """`program` is the path at the transport's other end, for errors."""
         self.name = name
+        self._program = program
         self.input_window = 0  # until the program has said how much input each command may be sent ahead
         self._transport = transport
-        self._processes: dict[int, RemoteProcess] = {}
+        self._processes: dict[int, HostexecProcess] = {}
         self._numbers = itertools.count(1)
         self._lost: str | None = None
         self._state = threading.Lock()  # for _processes and _lost
@@ -286,14 +195,14 @@ class Session:
 
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None
-    ) -> RemoteProcess:
+    ) -> HostexecProcess:
         """Have the command started, and do not wait until it is.
 
         `env` adds to the container's environment. A command that cannot be started ends with exit code 127 or 126
         and the reason on its standard error.
         """
         payload = run_payload(argv, env, cwd)
-        process = RemoteProcess(self, next(self._numbers) & 0xFFFFFFFF, argv)
+        process = HostexecProcess(self, next(self._numbers) & 0xFFFFFFFF, argv)
         with self._state:
             if self._lost is not None:
                 process.lose(self._lost)
@@ -344,7 +253,7 @@ class Session:
         if not self.input_window:
             version, window = struct.unpack(">II", payload) if kind == b"H" else (0, 0)
             if version != VERSION:
-                raise ValueError(f"its {PROGRAM} speaks version {version} of the protocol, this is {VERSION}")
+                raise ValueError(f"its {self._program} speaks version {version} of the protocol, this is {VERSION}")
             self.input_window = window
             with self._state:
                 waiting = list(self._processes.values())
@@ -359,7 +268,7 @@ class Session:
 
     def start_afresh(self) -> None:
         self._state, self._sending = threading.Lock(), threading.Lock()
-        self._lost = _LEFT_BEHIND.format(self.name)
+        self._lost = LEFT_BEHIND.format(self.name)
 
     def _lose(self, reason: str) -> None:
         complaint = self._transport.complaint.decode(errors="backslashreplace").strip()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.errors import CommandError, CommandFailed, CommandTimeout, ExpectationFailed, UsageError
-from lab.exec.hostexec import STDERR, STDOUT, Chunk, RemoteProcess
+from lab.exec.remote import STDERR, STDOUT, Chunk, RemoteProcess
 from lab.waiting import Deadline
 
 OUTPUT_LIMIT = 64 << 20

@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lab import forks
-from lab.engine.base import Container, Engine, TemporaryContainer
-from lab.errors import LabError
-from lab.exec.hostexec import PROGRAM, Session
+from lab.engine.base import HOSTEXEC_LABEL, PROJECT_LABEL, TEMPORARY_LABEL, Container, Engine
+from lab.errors import HostError, LabError
+from lab.exec import hostexec
+from lab.exec.plain import PlainSession
 from lab.exec.processes import Completed, Process
-
-SNIFFER_IMAGE = "datagram-lab/client"
+from lab.exec.remote import Session
+from lab.toolbox.image import Toolbox
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Sessions:
     What is not closed ends with the interpreter. A child made by fork opens its own, and leaves its parent's alone.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, toolbox: Toolbox) -> None:
         self._engine = engine
+        self._toolbox = toolbox
         self.start_afresh()
         forks.note(self)
 
@@ -53,46 +56,60 @@ class Sessions:
         self._sniffing: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
 
-    def open(self, container: str, user: str | None = None, name: str = "") -> Session:
-        """The session of this user in this container; errors call the host by `name`."""
-        key = container, user
+    def open(self, container: Container, user: str | None = None, name: str = "") -> Session:
+        """The session of this user in this container; errors call the host by `name`.
+
+        It goes by our own program where the container's image says that it holds that, else by the engine's exec.
+        """
+
+        def connected() -> Session:
+            called = name or container.id[:12]
+            if program := container.labels.get(HOSTEXEC_LABEL):
+                return hostexec.Session(self._engine.open_exec(container.id, [program], user), called, program)
+            project = container.labels.get(TEMPORARY_LABEL) or container.labels.get(PROJECT_LABEL, "")
+            return PlainSession(
+                self._engine, container.id, user, called, partial(self._toolbox.signal, container.id, project)
+            )
+
+        return self._opened((container.id, user), connected)
+
+    def _opened(self, key: tuple[str, str | None], connected: Callable[[], Session]) -> Session:
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
         with opening:  # two threads must not open the same one, and hosts need not wait for each other
             session = self._open.get(key)
             if session is None or not session.alive:
-                session = Session(self._engine.open_exec(container, [PROGRAM], user), name or container[:12])
+                session = connected()
                 with self._lock:
                     self._open[key] = session
             return session
 
     def probe(self, container: Container, command: Sequence[str], seconds: float) -> Completed:
         """Run a host's health check once."""
-        with Process(self.open(container.id, name=container.service).start(command)) as process:
+        with Process(self.open(container, name=container.service).start(command)) as process:
             return process.communicate(timeout=seconds)
 
     def sniffer(self, container: str, project: str, name: str) -> Session:
         """A session, as root with NET_RAW, in a container of our own that shares this one's network."""
         with self._lock_of_sniffer(container):  # as for sessions: one at a time for a host
+            record = self._engine.container(container)
+            if record and record.network_mode == "host":
+                raise HostError(
+                    f"{name} is on the machine's own network, where the lab captures and injects nothing",
+                    "Give it networks of its own in the Compose file (network_mode: host is what it has).",
+                )
             started = self._engine.started_at(container)
             known = self._sniffers.get(container)
             if known is not None and known.host_started != started:
                 self.forget(container)  # its host was restarted, and took the network they shared away
                 known = None
             if known is None:
-                wanted = TemporaryContainer(
-                    SNIFFER_IMAGE,
-                    project,
-                    ["sleep", "infinity"],
-                    network_of=container,
-                    user="root",
-                    cap_add=["NET_RAW"],
-                )
-                known = _Sniffer(self._engine.create(wanted), started)
+                known = _Sniffer(self._toolbox.beside(container, project), started)
                 with self._lock:
                     self._sniffers[container] = known
                     _with_sniffers.add(self)
-            return self.open(known.id, "root", name)
+            sniffer = known.id
+            return self._opened((sniffer, "root"), lambda: PlainSession(self._engine, sniffer, "root", name))
 
     def forget(self, container: str) -> None:
         """End what is open into a container that is going away; a sniffer that is just being made, too."""

@@ -17,6 +17,7 @@ from lab.exec.processes import Completed, Process
 from lab.exec.sessions import Sessions
 from lab.lifecycle.readiness import Readiness
 from lab.project.topology import Topology
+from lab.toolbox.image import program
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -31,6 +32,7 @@ class Host:
     def __init__(self, name: str, container: Container, engine: Engine, sessions: Sessions, topology: Topology) -> None:
         self.name = name
         self.id = container.id
+        self._record = container  # of what does not change: its labels
         self._engine = engine
         self._sessions = sessions
         self._topology = topology
@@ -94,7 +96,7 @@ class Host:
 
         `collect=False`: its output is not kept, but read by `Process.chunks`.
         """
-        session = self._sessions.open(self.id, user, self.name)
+        session = self._sessions.open(self._record, user, self.name)
         return Process(session.start(argv, env=env, cwd=cwd), collect=collect)
 
     def logs(self, since: float | None = None) -> str:
@@ -142,21 +144,24 @@ class Host:
             readiness.wait([self.container])
 
     def capture(
-        self, filter: str = "", *, interface: str | None = None, lossy: bool = False
+        self, filter: str = "", *, interface: str | None = None, network: str | None = None, lossy: bool = False
     ) -> AbstractContextManager[Capture]:
         """Record the packets of the host that match a pcap filter (pcap-filter(7)), in its own network namespace.
 
-        On its only network card, or on all of them where it has several; `interface` names another, such as `lo`.
-        Frames are what the host's kernel hands to its card, so TCP's may be larger than the wire's (segmentation
-        offload). Raises HostError at the end of the block when packets are missing, unless `lossy`.
+        On its only interface, on all of them where it has several, or on lo where there is no other. `network` names
+        that one by the network it is on; `interface` by its own name, such as `lo`. What is named may yet come: it is
+        waited for some seconds. Frames are what the host's kernel hands to its card, so TCP's may be larger than the
+        wire's (segmentation offload). Raises HostError at the end of the block when packets are missing, unless
+        `lossy`, and at once for a host on the machine's own network.
         """
-        chosen = interface or ("eth0" if len(self.addresses) == 1 else "any")
+        chosen = self._interface(interface, network)
         return Capture(self._sessions.sniffer(self.id, self._topology.project, self.name), filter, chosen, lossy)
 
-    def inject(self, packets: Iterable[Packet]) -> None:
+    def inject(self, packets: Iterable[Packet], *, interface: str | None = None, network: str | None = None) -> None:
         """Send packets from this host, hand-made or captured: whole IPv4 packets, or Ethernet frames as they are.
 
-        It takes root and NET_RAW inside the host, and its `inject` program: the client has them.
+        IPv4 packets go where the host's routes lead; frames leave by its only interface, or the one that is named as
+        for `capture`. It takes nothing inside the host.
         """
         from scapy.layers.l2 import Ether
 
@@ -165,5 +170,25 @@ class Host:
         if any(framed) and not all(framed):
             raise ValueError("inject takes IPv4 packets or Ethernet frames, not both in one call")
         data = b"".join(struct.pack(">I", len(raw)) + raw for raw in map(bytes, wanted))
-        words = ["inject", "--link", "eth0"] if all(framed) else ["inject"]
-        self.run(words, input=data, user="root").check()
+        words = ["frames", self._interface(interface, network)] if all(framed) else ["packets"]
+        session = self._sessions.sniffer(self.id, self._topology.project, self.name)
+        with Process(session.start(program("sender", *words))) as process:
+            process.communicate(data).check()
+
+    def _interface(self, interface: str | None, network: str | None) -> str:
+        """As programs of the toolbox want it: a name, an address that it has, or nothing."""
+        if interface or not network:
+            return interface or ""
+        owner = self.container
+        while owner.network_mode.startswith("container:"):
+            found = self._engine.container(owner.network_mode.removeprefix("container:"))
+            if found is None:
+                break
+            owner = found
+        addresses = self._topology.addresses(owner.addresses)
+        if address := owner.addresses.get(network) or addresses.get(network):
+            return address
+        raise HostError(
+            f"{self.name} has no address on a network {network}",
+            f"It is on: {', '.join(sorted(addresses)) or 'none'}. Another's interface can be named: interface=NAME.",
+        )

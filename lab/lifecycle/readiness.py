@@ -1,4 +1,7 @@
-"""When a host is ready: its own health check, run inside it as soon as it is up, has succeeded.
+"""When a host is ready: its own health check has succeeded; without one, when it runs.
+
+In the hosts of our own images the check is run as soon as they are up. Any other image's check is the engine's to run:
+its events tell of the outcome at once.
 
 The engine runs the same check at its interval and shows the outcome in its lists; waiting for the first interval to
 pass would only tell later what can be known at once. The lab's own hosts run it themselves as they start and announce
@@ -16,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from lab.engine.base import Container, Engine
+from lab.engine.base import HOSTEXEC_LABEL, Container, Engine
 from lab.engine.logs import LogReader
 from lab.errors import CommandTimeout, ExpectationFailed, HostError, MachineError
 from lab.exec.processes import Completed
@@ -119,7 +122,9 @@ class Readiness:
 
     def _look(self, container: Container) -> None:
         """Until its check succeeds, or nobody waits for that any more."""
-        if not self._announces(container) and not self._over:
+        if HOSTEXEC_LABEL not in container.labels:
+            self._wait_for_the_engine(container)
+        elif not self._announces(container) and not self._over:
             self._ask_until_it_succeeds(container)
         if not self._over:
             self._say(container)
@@ -142,6 +147,35 @@ class Readiness:
                 with self._news:
                     self._logs.discard(log)
         return said[1] == word
+
+    def _wait_for_the_engine(self, container: Container) -> None:
+        """Until the engine calls it healthy, or has no check to run."""
+        deadline = Deadline.after(self._seconds)
+        while not self._over:
+            with self._news:
+                before = self._told[container.id]
+            record = self._engine.container(container.id)
+            if record is None or record.state not in ("running", "paused"):
+                raise HostError(f"{container.name} ended: {last_words(self._engine, container)}", remedy(container))
+            if record.health in ("", "healthy"):
+                return
+            if deadline.passed:
+                raise HostError(
+                    f"{container.name} is not healthy: {self._verdict(container)}; its log ends with: "
+                    f"{last_words(self._engine, container)}",
+                    remedy(container),
+                )
+            with self._news:
+                self._news.wait_for(
+                    lambda: self._over or self._told[container.id] != before,  # noqa: B023 - used at once
+                    min(LAST_RETRY, deadline.remaining),
+                )
+
+    def _verdict(self, container: Container) -> str:
+        said = self._engine.health_said(container.id)
+        if said is None:
+            return f"the engine has not run its check to an end within {self._seconds:g} s"
+        return f"its check says {_one_line(said)}"
 
     def _ask_until_it_succeeds(self, container: Container) -> None:
         command = self._engine.health_command(container.id)

@@ -18,7 +18,7 @@ from scapy.layers.tftp import TFTP, TFTP_ACK, TFTP_DATA, TFTP_RRQ, TFTP_WRQ
 from scapy.packet import Packet
 
 from lab import Host, Lab
-from lab.exec.hostexec import STDOUT
+from lab.exec.remote import STDOUT
 from lab.waiting import Deadline, poll
 
 BLOCK = 512

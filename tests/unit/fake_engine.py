@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from lab.engine.base import (
     FOLDER_LABEL,
+    HOSTEXEC_LABEL,
     NUMBER_LABEL,
     ONE_OFF_LABEL,
     PROJECT_LABEL,
@@ -18,6 +19,7 @@ from lab.engine.base import (
     EngineFacts,
     EngineVersion,
     Event,
+    Exec,
     NetworkRecord,
     TemporaryContainer,
     Transport,
@@ -93,6 +95,24 @@ class FakeEngine:
     def open_exec(self, container: str, argv: Sequence[str], user: str | None) -> Transport:
         raise HostError(f"{container} runs nothing: it is a fake")
 
+    def start_exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> Exec:
+        raise HostError(f"{container} runs nothing: it is a fake")
+
+    def health_said(self, container: str) -> str | None:
+        return "not yet"
+
+    def wait(self, container: str, seconds: float) -> int | None:
+        self.done.append(("wait", container))
+        return 0
+
     def health_command(self, container: str) -> Sequence[str]:
         return ["check"]
 
@@ -166,7 +186,7 @@ def container(
         image_id="sha256:1",
         state=state,
         health=health if state == "running" else "",
-        labels={**(compose if project else {}), **(labels or {})},
+        labels={HOSTEXEC_LABEL: "/usr/libexec/lab/hostexec", **(compose if project else {}), **(labels or {})},
         addresses=addresses or {},
         status="Exited (1) 3 seconds ago" if state == "exited" else "Up 3 seconds",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lab.engine.images import CacheEntry, Layer, NotPulled
 from lab.progress import Progress
@@ -32,6 +32,7 @@ class FakeStore:
         self.registry = set(registry)
         self.pulled: list[str] = []
         self.pruned: list[str] = []
+        self.built: list[str] = []
         self.imported = b""
         self.nameless: list[str] = []
         self.cached: list[CacheEntry] = []
@@ -41,6 +42,14 @@ class FakeStore:
 
     def present(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in self.ids]
+
+    def names_of(self, repository: str) -> list[str]:
+        return [name for name in self.ids if name.partition(":")[0] == repository]
+
+    def build(self, name: str, files: Mapping[str, bytes], arguments: Mapping[str, str], progress: Progress) -> None:
+        assert set(arguments.values()) <= set(self.ids)
+        self.built.append(name)
+        self.ids[name] = f"built of {', '.join(files)}"
 
     def leftovers(self, names: Sequence[str]) -> list[str]:
         return self.nameless

@@ -16,7 +16,7 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import HostError
 from lab.exec.hostexec import Frame, Session
 from lab.exec.processes import Process
-from lab.exec.sessions import Sessions
+from tests.unit.exec.test_sessions import ONE, opened
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.fake_hostexec import FakeHost
 from tests.unit.socket_engine import Handler, SocketEngine, block, document
@@ -104,11 +104,11 @@ class HostsEngine(FakeEngine):
 
 def test_the_child_opens_sessions_of_its_own_and_removes_no_sniffer_of_its_parent() -> None:
     engine = HostsEngine()
-    sessions = Sessions(engine)
-    first, sniffer = sessions.open("one"), sessions.sniffer("one", "small", "router")
+    sessions = opened(engine)
+    first, sniffer = sessions.open(ONE), sessions.sniffer("one", "small", "router")
 
     def work() -> None:
-        second = sessions.open("one")
+        second = sessions.open(ONE)
         assert second is not first
         assert second.alive
         assert sessions.sniffer("one", "small", "router") is not sniffer

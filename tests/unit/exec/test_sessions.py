@@ -10,10 +10,20 @@ from pathlib import Path
 
 from lab.engine.base import TemporaryContainer, Transport
 from lab.exec.sessions import Sessions
-from tests.unit.fake_engine import FakeEngine
+from lab.toolbox.image import Toolbox, image_name
+from tests.unit.fake_engine import FakeEngine, container
 from tests.unit.fake_hostexec import FakeHost
+from tests.unit.fake_store import FakeStore
 
 PROJECT = Path(__file__).parents[3]
+
+
+ONE, TWO = container("one"), container("two")
+
+
+def opened(engine: FakeEngine) -> Sessions:
+    """Into the hosts of an engine that has the toolbox."""
+    return Sessions(engine, Toolbox(engine, lambda: FakeStore(image_name())))
 
 
 class SlowEngine(FakeEngine):
@@ -33,9 +43,9 @@ class SlowEngine(FakeEngine):
 
 def test_two_threads_share_the_session_that_the_first_opens() -> None:
     engine = SlowEngine()
-    sessions = Sessions(engine)
+    sessions = opened(engine)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: sessions.open("one"), range(2))
+        first, second = pool.map(lambda _: sessions.open(ONE), range(2))
     assert first is second
     assert len(engine.hosts) == 1
     sessions.close()
@@ -43,9 +53,9 @@ def test_two_threads_share_the_session_that_the_first_opens() -> None:
 
 def test_sessions_of_two_hosts_open_side_by_side() -> None:
     engine = SlowEngine()
-    sessions = Sessions(engine)
+    sessions = opened(engine)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(sessions.open, ["one", "two"])
+        first, second = pool.map(sessions.open, [ONE, TWO])
     assert first is not second
     sessions.close()
     assert not first.alive
@@ -75,7 +85,7 @@ def test_two_threads_share_the_sniffer_that_the_first_makes() -> None:
             both.wait(0.2)
 
     engine = SnifferEngine(ready)
-    sessions = Sessions(engine)
+    sessions = opened(engine)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: sessions.sniffer("one", "small", "router"), range(2))
     assert first is second
@@ -92,7 +102,7 @@ def test_a_sniffer_that_is_being_made_is_ended_by_close_too() -> None:
         assert go.wait(5)
 
     engine = SnifferEngine(ready)
-    sessions = Sessions(engine)
+    sessions = opened(engine)
     with ThreadPoolExecutor(2) as pool:
         made = pool.submit(sessions.sniffer, "one", "small", "router")
         assert making.wait(5)
@@ -106,7 +116,7 @@ def test_a_sniffer_that_is_being_made_is_ended_by_close_too() -> None:
 
 def test_a_host_that_was_restarted_gets_another_sniffer() -> None:
     engine = SnifferEngine(lambda: None)
-    sessions = Sessions(engine)
+    sessions = opened(engine)
     first = sessions.sniffer("one", "small", "router")
     engine.started_at = lambda container: "later"  # type: ignore[method-assign]
     second = sessions.sniffer("one", "small", "router")
@@ -116,8 +126,7 @@ def test_a_host_that_was_restarted_gets_another_sniffer() -> None:
 
 
 AT_EXIT = """
-from lab.exec.sessions import Sessions
-from tests.unit.exec.test_sessions import SnifferEngine
+from tests.unit.exec.test_sessions import SnifferEngine, opened
 
 class Telling(SnifferEngine):
     def remove(self, container):
@@ -125,7 +134,7 @@ class Telling(SnifferEngine):
         print("removed", container)
 
 for number in range(2):
-    Sessions(Telling(lambda: None)).sniffer("one", "small", "router")
+    opened(Telling(lambda: None)).sniffer("one", "small", "router")
 """
 
 

@@ -1,6 +1,6 @@
 """Runs beside a host, in its network namespace: writes what libpcap catches there to standard output, as it comes.
 
-    python3 -c THIS-FILE INTERFACE FILTER RING      (RING: bytes of the kernel's memory)
+    python3 sniffer.py INTERFACE FILTER RING      (lab/toolbox/interfaces.py; RING: bytes of the kernel's memory)
 
 Standard output is a pcap-savefile(5). The kernel packs frames of any length into its ring (TPACKET_V3), so whole
 segments of 64 KB fit, and a small packet takes no more than it has. (tcpdump can either do that and hand on what it has
@@ -23,6 +23,8 @@ import struct
 import sys
 import threading
 from typing import NoReturn
+
+from lab.toolbox.interfaces import NoInterface, chosen
 
 SNAPLEN = 262144  # bytes: the largest that libpcap takes; segmentation offload makes frames of 64 KB and more
 TIMEOUT = 10  # milliseconds that the kernel may hold a packet back, to hand over several
@@ -135,7 +137,11 @@ def write(pieces: "queue.SimpleQueue[bytes]") -> None:
     sys.stdout.buffer.flush()
 
 
-def main(interface: str, words: str, ring: str) -> None:
+def main(word: str, words: str, ring: str) -> None:
+    try:
+        interface = chosen(word)
+    except NoInterface as error:
+        give_up(100, str(error))
     pcap = ctypes.CDLL("libpcap.so.0.8")
     handle = opened(pcap, interface, words, int(ring))
     pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
