@@ -108,9 +108,9 @@ class Transcript:
     printed: str
     """The command as the article prints it; `main.command` is what is typed today."""
     expected: str
-    """The output that the article prints; where it prints none, what its words come to."""
+    """The output that the article prints; where it prints none, what its claim comes to."""
     says: str = ""
-    """The article's words, where it prints no output."""
+    """What the article claims, in words of our own, where it prints no output."""
     windows: Mapping[str, Window] = field(default_factory=dict)
     """The others, by name."""
     steps: tuple[Step, ...] = ()

@@ -59,7 +59,7 @@ def setting(transcript: Transcript) -> Iterator[str]:
     """Where it is typed, and what the article has instead, where that differs."""
     yield transcript.stage_title
     if transcript.says:
-        yield f"the article: “{transcript.says}”"
+        yield f"the article: {transcript.says}"
     if transcript.printed != transcript.main.command:
         yield f"the article: $ {transcript.printed}"
 

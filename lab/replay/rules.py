@@ -72,7 +72,7 @@ def dig_banner(text: str) -> str:
 
 @rule
 def dig_details(text: str) -> str:
-    """The article cuts the header, the statistics and the empty lines: "I've edited a lot of detail"."""
+    """The article leaves out the header, the statistics and the empty lines, as it admits."""
     return _without_lines(
         r"|; <<>> DiG .*|;; (global options|Got answer|->>HEADER<<-|flags|Query time|SERVER|WHEN|MSG SIZE).*"
         r"|;; OPT PSEUDOSECTION:|; EDNS: .*",
@@ -100,7 +100,7 @@ def log_link(text: str) -> str:
 
 @rule
 def other_sockets(text: str) -> str:
-    """The lab's own named sockets: "you will probably find many others"."""
+    """The lab has named sockets of its own, as the article expects of any machine."""
     return _without_lines(r"/run/lab/(stream|dgram|seqpacket)", text)
 
 

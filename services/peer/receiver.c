@@ -1,4 +1,4 @@
-/* The child of the pair: prints each value and where it came from.
+/* The child of the pair: prints each value with its sender.
  *
  * No timer is needed here: this host's own broadcast comes back every interval and wakes the loop.
  */

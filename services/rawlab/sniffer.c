@@ -23,7 +23,7 @@
 
 enum { PERMANENT = 100, TEMPORARY = 111, SHOWN = 48 };
 
-/* The article's "drop its privilege back to a non-root user", in its shortest form. */
+/* Gives up root once the socket is made, in the fewest calls. */
 static void drop_privilege(void)
 {
     uid_t user = getuid();

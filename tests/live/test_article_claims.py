@@ -33,7 +33,7 @@ def tried(host: Host, program: str, *words: str) -> list[str]:
 # --- UDP sockets ------------------------------------------------------------------------------------------------------
 
 
-def test_there_are_no_connect_or_accept_operations(client: Host) -> None:
+def test_a_server_hears_who_never_connected_and_has_nothing_to_accept(client: Host) -> None:
     """A server hears a client that never connected, and there is nothing it could accept.
 
     connect(2) makes no connection: it sends nothing, and has the kernel drop what others than the named peer send.
@@ -96,7 +96,7 @@ print(type(address).__name__, *(type(part).__name__ for part in address), addres
     assert tried(client, program) == ["tuple str int True"]
 
 
-def test_an_internet_socket_is_identified_by_its_address_and_its_port(client: Host) -> None:
+def test_two_internet_sockets_differ_in_address_or_port(client: Host) -> None:
     program = """
 def socket_at(address, port):
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -128,7 +128,7 @@ def test_one_process_with_one_thread_serves_two_clients_at_once(lab: Lab, client
 # --- nc ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_x_es_are_probe_datagrams_that_nc_sends_and_the_server_answers(lab: Lab, client: Host) -> None:
+def test_each_x_is_a_probe_of_ncs_that_the_server_has_answered(lab: Lab, client: Host) -> None:
     server = lab.host("ucserver")
     with (
         client.capture(f"udp port 4444 and host {server.address}") as wire,
@@ -141,7 +141,7 @@ def test_the_x_es_are_probe_datagrams_that_nc_sends_and_the_server_answers(lab: 
     assert [p[UDP].len - 8 for p in asked] == [p[UDP].len - 8 for p in answered] == [1] * 5
 
 
-def test_nc_speaks_of_a_connection_where_there_is_none(lab: Lab, client: Host) -> None:
+def test_nc_tells_of_a_connection_that_nobody_has_made(lab: Lab, client: Host) -> None:
     """It "succeeds" with a program that never reads, let alone answers; no datagram comes back."""
     deaf = (
         "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 5555));"
@@ -160,7 +160,7 @@ def test_nc_speaks_of_a_connection_where_there_is_none(lab: Lab, client: Host) -
 # --- daytime ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_daytime_server_says_nothing_until_a_datagram_of_some_sort_arrives(lab: Lab, client: Host) -> None:
+def test_the_daytime_server_is_silent_until_it_is_sent_anything(lab: Lab, client: Host) -> None:
     program = """
 import sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -201,7 +201,7 @@ for allowed in (0, 1):
     assert tried(client, program, "255.255.255.255", directed) == ["ENETUNREACH ENETUNREACH"] * 2
 
 
-def test_a_single_copy_to_the_address_of_all_ones_reaches_every_listener(lab: Lab, client: Host) -> None:
+def test_one_datagram_to_the_broadcast_address_is_heard_by_every_listener(lab: Lab, client: Host) -> None:
     near = [host for host in lab.hosts() if host.name.startswith("peer") and "lan" in host.addresses]
     assert len(near) >= 2
     program = """
@@ -223,7 +223,7 @@ s.sendto(struct.pack("<i", -12345), (socket.inet_ntoa(b"\\xff\\xff\\xff\\xff"), 
 # --- raw sockets and Unix-domain sockets ------------------------------------------------------------------------------
 
 
-def test_ping_sends_and_receives_icmp_packets_through_a_raw_socket(client: Host, lab: Lab) -> None:
+def test_ping_speaks_icmp_by_a_raw_socket(client: Host, lab: Lab) -> None:
     server = lab.host("ucserver").address
     with (
         client.capture(f"icmp and host {server}") as wire,
@@ -237,7 +237,7 @@ def test_ping_sends_and_receives_icmp_packets_through_a_raw_socket(client: Host,
     assert [p[ICMP].type for p in wire.packets] == [8, 0, 8, 0]
 
 
-def test_there_is_no_command_for_a_named_socket_as_mkfifo_is_for_a_named_pipe(client: Host) -> None:
+def test_mkfifo_names_a_pipe_and_nothing_like_it_names_a_socket(client: Host) -> None:
     """A node of that type can be made by mknod(2), but it is no socket: nobody can connect to it."""
     kinds = client.run(["sh", "-c", "cd /tmp && mkfifo pipe && stat -c %F pipe; rm pipe; mknod named.sock s"])
     assert kinds.stdout == b"fifo\n"

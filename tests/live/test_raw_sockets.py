@@ -175,7 +175,7 @@ def test_the_articles_ping_is_setuid_root(rawlab):
 # What it sees
 
 
-def test_a_raw_socket_can_intercept_all_traffic_entering_the_system(rawlab, client):
+def test_a_raw_socket_overhears_other_users_conversations(rawlab, client):
     """Another user's TCP conversation, both directions of it, read by an ordinary user's sniffer."""
     with rawlab.start(["python3", "-u", "-c", ANSWER_ONCE], user="root") as server:
         server.expect(rb"listening")

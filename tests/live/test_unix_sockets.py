@@ -40,9 +40,7 @@ def paused(host: Host) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("socket", NAMED)
-def test_unix_domain_sockets_only_work_between_processes_on_the_same_machine(
-    lab: Lab, server: Host, far: Host, socket: str
-) -> None:
+def test_no_name_of_one_machine_reaches_a_process_of_another(lab: Lab, server: Host, far: Host, socket: str) -> None:
     with server.capture(f"ip host {far.address}") as wire:
         assert far.run([CLIENT, socket, "same kernel"]).check().text == "SAME KERNEL\n"
         # The control: what does cross the router is seen.
@@ -65,7 +63,7 @@ def test_a_path_is_not_an_address(server: Host, far: Host) -> None:
 
 
 @pytest.mark.parametrize("user", ["root", None], ids=["as root, as in the article", "as the ordinary user"])
-def test_you_can_find_all_of_them_with_find_type_s(server: Host, user: str | None) -> None:
+def test_find_lists_every_named_socket(server: Host, user: str | None) -> None:
     found = set(server.run(["find", "/", "-type", "s"], user=user).text.split())
     assert {"/run/lab/stream", "/run/lab/dgram", "/run/lab/seqpacket", "/run/lab/log"} <= found
     assert server.run(["readlink", "-f", "/dev/log"]).text.strip() in found
@@ -76,12 +74,12 @@ def test_find_that_stays_on_one_filesystem_misses_them(server: Host) -> None:
     assert server.run(["find", "/", "-xdev", "-type", "s"]).text == ""
 
 
-def test_a_classic_example_is_dev_log(far: Host) -> None:
+def test_dev_log_is_a_named_socket(far: Host) -> None:
     assert far.run(["test", "-S", "/dev/log"]).exit == 0
     assert far.run(["find", "-L", "/dev/log", "-type", "s"]).text == "/dev/log\n"
 
 
-def test_a_socketpair_is_bidirectional_a_pipe_is_not(server: Host) -> None:
+def test_a_socketpair_carries_both_ways_and_a_pipe_one(server: Host) -> None:
     findings = json.loads(server.run(["socketpairs", "--json"]).check().stdout)
     assert {pair["kind"]: pair["both_ways"] for pair in findings["pairs"]} == {
         "stream": True,
@@ -91,15 +89,13 @@ def test_a_socketpair_is_bidirectional_a_pipe_is_not(server: Host) -> None:
     }
 
 
-def test_both_stream_and_datagram_socketpairs_can_be_created_a_pipe_is_stream_only(server: Host) -> None:
+def test_a_pair_keeps_datagrams_apart_or_not_and_a_pipe_never_does(server: Host) -> None:
     table = server.run(["socketpairs"]).check().text
     rows = {cells[0]: cells[2] for line in table.splitlines() if len(cells := re.split(r"\s{2,}", line)) == 5}
     assert rows.items() >= {"stream": "onetwo, EAGAIN", "datagram": "one, two", "pipe": "onetwo, EAGAIN"}.items()
 
 
-def test_the_server_creates_the_socket_and_binds_the_name_the_client_needs_to_know_the_name(
-    server: Host, far: Host
-) -> None:
+def test_the_name_is_there_once_a_server_has_bound_it_and_is_all_that_a_client_needs(server: Host, far: Host) -> None:
     own = "stream:/run/lab/own"
     assert b"No such file or directory" in far.run([CLIENT, own, "x"]).stderr
     with server.start(["unixserver", own]) as second:

@@ -52,7 +52,7 @@ def test_rules_note_and_trouble_are_told():
         )
     )
     assert lines[0] == " 7  one: it speaks  [same, but for what is named below, 1.2 s]"
-    assert lines[2:5] == ["    the article: “Say A.”", "    the article: $ echo A", "    client# echo  A"]
+    assert lines[2:5] == ["    the article: Say A.", "    the article: $ echo A", "    client# echo  A"]
     assert lines[-3:-1] == [
         "    - ready-line: Each server of the lab says `ready` when it can serve; the article's says nothing.",
         "    - Because.",

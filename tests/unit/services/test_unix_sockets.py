@@ -104,13 +104,13 @@ def stale(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
 # The article's claims
 
 
-def test_a_socketpair_is_bidirectional_a_pipe_is_not() -> None:
+def test_a_socketpair_carries_both_ways_and_a_pipe_one() -> None:
     both_ways = {kind: socketpairs.examine(kind).both_ways for kind in socketpairs.KINDS}
     assert both_ways == {"stream": True, "datagram": True, "seqpacket": True, "pipe": False}
     assert socketpairs.examine("pipe").seen["the other way"] == "EBADF"
 
 
-def test_both_stream_and_datagram_socketpairs_can_be_created_a_pipe_is_stream_only() -> None:
+def test_a_pair_keeps_datagrams_apart_or_not_and_a_pipe_never_does() -> None:
     boundaries = {kind: socketpairs.examine(kind).seen["after one, two"] for kind in socketpairs.KINDS}
     assert boundaries == {
         "stream": "onetwo, EAGAIN",
@@ -120,7 +120,7 @@ def test_both_stream_and_datagram_socketpairs_can_be_created_a_pipe_is_stream_on
     }
 
 
-def test_there_is_no_command_for_creating_a_named_socket_analogous_to_mkfifo(path: Path) -> None:
+def test_mkfifo_names_a_pipe_and_mknod_no_socket(path: Path) -> None:
     made = subprocess.run(["mknod", path, "s"], capture_output=True, timeout=SECONDS, check=False)
     assert made.returncode != 0
     assert not path.exists()
@@ -128,9 +128,7 @@ def test_there_is_no_command_for_creating_a_named_socket_analogous_to_mkfifo(pat
     assert path.is_fifo()
 
 
-def test_the_server_creates_the_socket_and_binds_the_name_the_client_needs_to_know_the_name(
-    path: Path, serve: Serve
-) -> None:
+def test_the_name_is_there_once_a_server_has_bound_it_and_is_all_that_a_client_needs(path: Path, serve: Serve) -> None:
     assert "No such file or directory" in ask(f"stream:{path}", "x").stderr
     assert not path.exists(), "a client made it"
     serve(f"stream:{path}")
@@ -139,7 +137,7 @@ def test_the_server_creates_the_socket_and_binds_the_name_the_client_needs_to_kn
     assert "No such file or directory" in ask(f"stream:{path}2", "hello").stderr
 
 
-def test_you_can_find_them_with_find_type_s_but_not_the_abstract_ones(path: Path, serve: Serve) -> None:
+def test_find_lists_the_named_ones_and_none_of_the_abstract(path: Path, serve: Serve) -> None:
     abstract = f"@test-{os.getpid()}-find"
     serve(f"stream:{path}", f"stream:{abstract}")
     (path.parent / "plain").touch()
