@@ -40,12 +40,12 @@ def suite_of(lab: Lab) -> Suite:
     return of_project(lab.settings, lab.declaration)
 
 
-@click.command("replay", short_help="Type the article's commands again, and compare.")
+@click.command("replay", short_help="Type a text's commands again, and compare.")
 @click.argument("which", nargs=-1, type=Which(), metavar="[WHICH]…")
 @click.option("--list", "listed", is_flag=True, help="Only list the transcripts.")
 @json_option
 def command(which: tuple[str, ...], listed: bool, as_json: bool) -> None:
-    """Type the article's commands again, in order, and show what it prints beside what happens today.
+    """Type the commands of the project's transcripts, and show what their text prints beside what happens today.
 
     WHICH is a number (5), a range (14-17) or a name (nc-verbose); none means all. Exit code 0 when all are the same,
     but for differences that are named with their reason; 1 when some are not.
@@ -84,7 +84,7 @@ def _play(lab: Lab, suite: Suite, chosen: list[Transcript], as_json: bool) -> No
 
 
 def choose(transcripts: Sequence[Transcript], which: tuple[str, ...]) -> list[Transcript]:
-    """Those that the words name, in the article's order; all for no words."""
+    """Those that the words name, in the file's order; all for no words."""
     wanted: set[int] = set()
     numbers = {transcript.id: transcript.number for transcript in transcripts}
     for word in which:

@@ -1,7 +1,7 @@
 """The test processes that use a lab at the same time: the first notes whether it was up before, the last is told.
 
 They stand in `.lab/users-PROJECT.json`, since one folder may carry projects of several names. Who calls holds the
-project's lock (`Compose.locked`). A process that was killed without leaving no longer counts.
+project's lock (`Compose.locked`), and so has that folder. A process that was killed without leaving no longer counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lab.engine import ownership
 from lab.errors import MachineError
-from lab.project import config
 from lab.project.settings import Settings
 
 
@@ -19,7 +18,6 @@ def join(settings: Settings, project: str, *, was_up: bool) -> None:
     """Note this process; `was_up` counts of the first alone, since the others find what the first brought up."""
     path = _path(settings, project)
     users, brought_up = _read(path)
-    config.make_state(settings)
     _write(path, [*users, ownership.mine()], brought_up if users else not was_up)
 
 

@@ -1,4 +1,4 @@
-"""Two texts, the article's and today's: the same, but for what named rules allow?"""
+"""Two texts, the printed one and today's: the same, but for what named rules allow?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.replay import rules
 @dataclass(frozen=True)
 class Comparison:
     expected: str
-    """As the article has it."""
+    """As the text has it."""
     shown: str
     """As a terminal shows it today."""
     same: bool

@@ -39,7 +39,8 @@ def load(path: Path) -> Suite:
     """The stages and transcripts of a file; UsageError with every mistake, as `FILE:LINE: what is wrong`."""
     reader = _Reader(path)
     document = reader.document()
-    fields = reader.fields(document, "the file", {"subnets", "stages", "transcripts"})
+    fields = reader.fields(document, "the file", {"source", "subnets", "stages", "transcripts"})
+    reader.source = reader.text(fields.get("source"), Transcript.source)
     reader.stages = read_stages(reader, fields.get("stages"))
     found = [reader.transcript(node, number) for number, node in enumerate(reader.items(fields.get("transcripts")), 1)]
     reader.require_own_names(found)
@@ -56,8 +57,9 @@ def load(path: Path) -> Suite:
 
 
 class _Reader(NodeReader):
-    """Turns nodes into transcripts; `stages` are those that they may name."""
+    """Turns nodes into transcripts of a text called `source`; `stages` are those that they may name."""
 
+    source: str
     stages: dict[str, Stage]
 
     def require_own_names(self, transcripts: list[Transcript | None]) -> None:
@@ -74,7 +76,7 @@ class _Reader(NodeReader):
         printed = self.text(fields.get("command"))
         today = self.text(fields.get("today"), printed)
         if today != printed and "note" not in fields:
-            self.wrong(fields["today"], "another command than the article's needs a note that says why")
+            self.wrong(fields["today"], "another command than the printed one needs a note that says why")
         stage = self._stage(fields.get("stage"))
         windows = {
             name: self._window(value, stage) for name, value in self.fields(fields.get("windows"), "windows").items()
@@ -99,6 +101,7 @@ class _Reader(NodeReader):
             rules=tuple(self.one_of(item, RULES, "rule") for item in self.items(fields.get("rules"))),
             waits=self._seconds(fields.get("waits")),
             note=" ".join(self.text(fields.get("note")).split()),
+            source=self.source,
             line=node.start_mark.line + 1,
         )
         return made if len(self.mistakes) == before else None

@@ -94,23 +94,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One command of the article with what the article prints for it."""
+    """One command of a text with what the text prints for it."""
 
     number: int
     id: str
     title: str
     section: str
-    """The article's heading above it."""
+    """The text's heading above it."""
     stage: str
     """Name of a stage, and its argument after a space."""
     stage_title: str
     main: Window
     printed: str
-    """The command as the article prints it; `main.command` is what is typed today."""
+    """The command as the text prints it; `main.command` is what is typed today."""
     expected: str
-    """The output that the article prints; where it prints none, what its claim comes to."""
+    """The output that the text prints; where it prints none, what its claim comes to."""
     says: str = ""
-    """What the article claims, in words of our own, where it prints no output."""
+    """What the text claims, where it prints no output."""
     windows: Mapping[str, Window] = field(default_factory=dict)
     """The others, by name."""
     steps: tuple[Step, ...] = ()
@@ -127,6 +127,8 @@ class Transcript:
     waits: float = 0.0
     """Seconds that pass whatever the machine: sleeps of the programs themselves."""
     note: str = ""
+    source: str = "the text"
+    """What the text is called beside today's."""
     line: int = 0
     """In the file it was read from."""
 

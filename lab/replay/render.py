@@ -1,4 +1,4 @@
-"""Showing an outcome: the article's text and today's side by side, and why they differ where they do."""
+"""Showing an outcome: the printed text and today's side by side, and why they differ where they do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.replay.run import Outcome
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-ARTICLE, TODAY = "the article", "today"
+TODAY = "today"
 _WIDEST = 76
 """Characters of a column; a longer line goes on below."""
 
@@ -47,7 +47,7 @@ def reasons(outcome: Outcome) -> list[str]:
     return lines
 
 
-def article_text(outcome: Outcome) -> str:
+def printed_text(outcome: Outcome) -> str:
     return (outcome.comparison.expected or "(no output)").expandtabs()
 
 
@@ -56,12 +56,12 @@ def today_text(outcome: Outcome) -> str:
 
 
 def setting(transcript: Transcript) -> Iterator[str]:
-    """Where it is typed, and what the article has instead, where that differs."""
+    """Where it is typed, and what the text has instead, where that differs."""
     yield transcript.stage_title
     if transcript.says:
-        yield f"the article: {transcript.says}"
+        yield f"{transcript.source}: {transcript.says}"
     if transcript.printed != transcript.main.command:
-        yield f"the article: $ {transcript.printed}"
+        yield f"{transcript.source}: $ {transcript.printed}"
 
 
 def plain(outcome: Outcome) -> Iterator[str]:
@@ -69,7 +69,8 @@ def plain(outcome: Outcome) -> Iterator[str]:
     yield f"{heading(outcome.transcript)}  [{verdict(outcome)}, {outcome.elapsed:.1f} s]"
     for line in (*setting(outcome.transcript), where(outcome.transcript)):
         yield f"    {line}"
-    rows = list(_rows(article_text(outcome), today_text(outcome)))
+    texts = _rows(printed_text(outcome), today_text(outcome))
+    rows = [(outcome.transcript.source, TODAY), *texts]
     width = max(len(left) for left, _ in rows)
     for left, right in rows:
         yield f"      {left:{width}} | {right}".rstrip()
@@ -79,8 +80,7 @@ def plain(outcome: Outcome) -> Iterator[str]:
 
 
 def _rows(left: str, right: str) -> Iterator[tuple[str, str]]:
-    """Both texts line beside line under their headings; a line longer than the column goes on below."""
-    yield ARTICLE, TODAY
+    """Both texts line beside line; a line longer than the column goes on below."""
     for one, other in zip_longest(left.split("\n"), right.split("\n"), fillvalue=""):
         for start in range(0, max(1, len(one), len(other)), _WIDEST):
             yield one[start : start + _WIDEST], other[start : start + _WIDEST]
@@ -98,9 +98,9 @@ def coloured(outcome: Outcome) -> RenderableType:
     colour = "green" if outcome.same else "bold red"
     title = Text.assemble((heading(transcript), "bold"), "  ", (verdict(outcome), colour), f"  {outcome.elapsed:.1f} s")
     table = Table(box=box.ROUNDED, expand=True, border_style="dim")
-    table.add_column(ARTICLE, ratio=1, overflow="fold")
+    table.add_column(transcript.source, ratio=1, overflow="fold")
     table.add_column(TODAY, ratio=1, overflow="fold", style="" if outcome.same else "red")
-    table.add_row(Text(article_text(outcome)), Text(today_text(outcome)))
+    table.add_row(Text(printed_text(outcome)), Text(today_text(outcome)))
     notes = Text("\n".join(f"• {line}" for line in reasons(outcome)), style="dim")
     head = Text("\n".join(setting(transcript)), style="dim")
     typed = Text(where(transcript), style="bold")

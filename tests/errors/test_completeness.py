@@ -31,6 +31,7 @@ HELD = {
         "lab.exec.processes",
         "lab.exec.hostexec",
     ],
+    "users": ["lab.lifecycle.users"],
     "replay": ["lab.replay.load", "lab.replay.nodes"],
     "cli": ["lab.cli", "lab.cli.arguments", "lab.cli.exec_", "lab.cli.scale", "lab.cli.shell"],
 }

@@ -27,7 +27,7 @@ from lab.engine.docker_engine import DockerEngine
 from lab.errors import LabError
 from lab.exec import hostexec, processes
 from lab.exec.hostexec import Frame
-from lab.lifecycle import preflight
+from lab.lifecycle import preflight, users
 from lab.project import compose, settings
 from lab.project.declaration import Declaration
 from lab.project.settings import Settings
@@ -273,4 +273,12 @@ def test_replay(pair: Pair, root: Path) -> None:
     declaration = Declaration(transcripts="" if "none" in pair else "transcripts.yaml")
     with pytest.raises(LabError) as caught:
         replay.of_project(Settings(root, {}), declaration)
+    compare(pair, caught.value, root)
+
+
+@pairs("users")
+def test_users(pair: Pair, root: Path) -> None:
+    (root / ".lab/users-small.new").mkdir(parents=True)  # in the way of what is to be written
+    with pytest.raises(LabError) as caught:
+        users.join(Settings(root, {}), "small", was_up=False)
     compare(pair, caught.value, root)

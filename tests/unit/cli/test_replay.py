@@ -28,10 +28,7 @@ def test_it_plays_what_the_project_has(run: Run, lab: Lab) -> None:
     ran = run("replay", "one")
     assert ran.exit == 1
     assert ran.out.startswith(" 1  one: It speaks  [DIFFERS")
-    assert (
-        "\n    The router\n    router$ echo one\n      the article | today\n      one         | (no output)\n"
-        in ran.out
-    )
+    assert "\n    The router\n    router$ echo one\n      the text | today\n      one      | (no output)\n" in ran.out
 
 
 @pytest.mark.parametrize("word", ["1-9999999999", "1-999999999", "9" * 5000, f"1-{'9' * 5000}", "٣", "0", "5-3", "0-3"])

@@ -53,6 +53,7 @@ def test_the_least_transcript(tmp_path):
         "hello",
     )
     assert (one.steps, one.rules, one.waits, one.exit, one.stays, one.line) == ((), (), 0.0, 0, False, 5)
+    assert one.source == "the text"
 
 
 def test_windows_and_steps(tmp_path):
@@ -94,7 +95,7 @@ def test_windows_and_steps(tmp_path):
             GOOD + "  windows:\n    other: {host: attic, command: cat}\n",
             ["10: stage workstation has no host 'attic'; it has client"],
         ),
-        (GOOD + "  today: echo hallo\n", ["9: another command than the article's needs a note that says why"]),
+        (GOOD + "  today: echo hallo\n", ["9: another command than the printed one needs a note that says why"]),
         (GOOD + GOOD.partition("\n")[2], ["9: id 'one' is that of line 2, too"]),
         (GOOD + "  title: [a]\n  exit: x\n", ["9: expected a text", "10: 'x' is no exit code"]),
         ("- id: one\n", ["1: expected the file, written as NAME: VALUE", "1: no transcript"]),

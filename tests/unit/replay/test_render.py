@@ -21,6 +21,7 @@ def outcome(expected: str = "A", shown: str = "A", trouble: str = "", **fields: 
         id="one",
         title="it speaks",
         section="Somewhere",
+        source="the article",
         stage="workstation",
         stage_title="The workstation of the lab",
         main=Window("client", fields.pop("typed", "echo A"), fields.pop("user", None)),
