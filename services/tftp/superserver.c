@@ -165,6 +165,19 @@ static int by_age(const void *one, const void *other)
     return (a->pid > b->pid) - (a->pid < b->pid);
 }
 
+/* Tells of children that were ended, once a second: it may neither crowd out the rest nor be crowded out by it. */
+static void print_ended(const char *name, unsigned count)
+{
+    static long second = -1;
+    static unsigned untold;
+    untold += count;
+    if (untold == 0 || now_ms() / 1000 == second)
+        return;
+    second = now_ms() / 1000;
+    printf("%s: ended the oldest of too many, %u\n", name, untold);
+    untold = 0;
+}
+
 /* Ends the oldest children, those of a parent that has ended among them, until no more than CHILDREN are left. */
 static void make_room(const char *name, pid_t parent)
 {
@@ -180,16 +193,15 @@ static void make_room(const char *name, pid_t parent)
     if (processes)
         closedir(processes);
     qsort(children, count, sizeof children[0], by_age);
+    unsigned ended = 0;
     for (size_t i = 0; i + CHILDREN < count; i++) {
         /* Without CAP_KILL root may not end another user's process; that user may. */
-        if (seteuid(children[i].user) == 0 && kill(children[i].pid, SIGKILL) == 0) {
-            char text[64];
-            snprintf(text, sizeof text, "%.20s[%d]: ended, the oldest of too many", name, (int)children[i].pid);
-            print_message(text);
-        }
+        if (seteuid(children[i].user) == 0 && kill(children[i].pid, SIGKILL) == 0)
+            ended++;
         if (seteuid(0) != 0)
             die(TEMPORARY, "cannot be", "root", strerror(errno));
     }
+    print_ended(name, ended);
 }
 
 static pid_t start(int service, char **command)
