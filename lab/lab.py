@@ -37,7 +37,7 @@ class Lab:
 
     with Lab() as lab:
         lab.up()
-        assert lab.host("client").run(["nc", "-u", "-w1", "ucserver", "4444"], input=b"hi").stdout == b"HI"
+        assert lab.host("client").run(["nc", "-u", "-w1", "server", "4444"], input=b"hi").stdout == b"HI"
     """
 
     def __init__(
@@ -139,8 +139,9 @@ class Lab:
         with self.compose.locked(progress.step):
             self._take_away(progress, volumes=volumes or self.declaration.disposable)
             if with_images:
-                images.remove_all(self.store, self.topology, progress)
+                progress.step("removing the lab's images")
                 toolbox.remove(self.store, progress)
+                images.remove_all(self.store, self.topology, progress)
 
     def scale(self, service: str, count: int, progress: Progress | None = None) -> list[Host]:
         """Have `count` hosts of a scalable service, and return them when each is ready."""

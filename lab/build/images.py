@@ -255,13 +255,18 @@ class _Record:
 
 
 def remove_all(store: ImageStore, topology: Topology, progress: Progress) -> None:
-    """Remove every image that the project builds, the base too, and what the builder keeps. Its hosts must be down."""
-    progress.step("removing the lab's images")
-    names = [DEBIAN, *own(topology)]
-    nameless = store.leftovers(names[1:])  # recognised by what they share with those that have names
+    """Remove every image that the project builds, and what the builder keeps of them. Its hosts must be down.
+
+    The Debian base that they start from goes, too, when no image of anybody else stands upon it.
+    """
+    names = own(topology)
+    nameless = store.leftovers(names)  # recognised by what they share with those that have names
     for image in [*store.present(names), *nameless]:
         progress.detail(image)
         store.remove(image)
+    if start_from_debian(topology) and not store.built_on(DEBIAN):
+        progress.detail(DEBIAN)
+        store.remove(DEBIAN)
     steps = set().union(*(build_cache.instructions(_text(path)) for path in _dockerfiles(topology)))
     for entry in build_cache.own(store.cache(), steps):
         progress.detail(f"{entry} of the build cache")

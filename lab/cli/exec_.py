@@ -42,7 +42,7 @@ def command(
     timeout: float | None,
     no_input: bool,
 ) -> None:
-    """Run a command on a host: lab exec client -- nc -u ucserver 4444.
+    """Run a command on a host: lab exec client -- nc -u server 4444.
 
     Standard input, output, error and the exit code are the command's own, to the byte. Ctrl-C goes to the command;
     when lab itself ends, for whatever reason, so does all that it started there. In a loop that reads its own input

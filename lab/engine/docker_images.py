@@ -78,6 +78,16 @@ class DockerImageStore:
             )
         ]
 
+    def built_on(self, name: str) -> list[str]:
+        base = self._inspect(name)
+        layers = self._layers(base)
+        if not base or not layers:
+            return []
+        with self._explained():
+            others = [self._inspect(one["Id"]) for one in self._client.images() if one["Id"] != base["Id"]]
+        above = [one for one in others if one and self._layers(one)[: len(layers)] == layers]
+        return [tag for one in above for tag in one.get("RepoTags") or []]
+
     def history(self, image: str) -> list[Layer]:
         with self._explained(image):
             steps = self._client.history(image)

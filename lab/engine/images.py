@@ -52,6 +52,9 @@ class ImageStore(Protocol):
     def leftovers(self, names: Sequence[str]) -> list[str]:
         """Ids of nameless images that were left by building these: what they begin with is a whole one of them."""
 
+    def built_on(self, name: str) -> list[str]:
+        """The names of the other images that begin with all layers of this one."""
+
     def history(self, image: str) -> list[Layer]:
         """From the first step on."""
 

@@ -35,6 +35,7 @@ class FakeStore:
         self.built: list[str] = []
         self.imported = b""
         self.nameless: list[str] = []
+        self.above: dict[str, list[str]] = {}
         self.cached: list[CacheEntry] = []
 
     def id_of(self, name: str) -> str | None:
@@ -53,6 +54,9 @@ class FakeStore:
 
     def leftovers(self, names: Sequence[str]) -> list[str]:
         return self.nameless
+
+    def built_on(self, name: str) -> list[str]:
+        return self.above.get(name, [])
 
     def history(self, image: str) -> list[Layer]:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).parents[2]
 
@@ -240,3 +242,28 @@ def test_no_file_is_named_after_nothing() -> None:
         if path.stem.strip("_") in {"util", "utils", "helper", "helpers", "manager", "misc", "common"}
     ]
     assert not vague
+
+
+COMMON = {"base", "python", "root"}
+"""Names of this repository's lab that mean something else in any program, too."""
+OF_THE_TOOL = {"COMPOSE_PROJECT_NAME", "LAB_BASE", "datagram-lab/debian:bookworm"}
+
+
+def test_the_tool_names_nothing_of_this_repositorys_lab() -> None:
+    """No service, network, image or setting: what is special about the lab stands in its Compose file."""
+    document = yaml.safe_load((PROJECT / "compose.yaml").read_text())
+    services, networks = document["services"], document["networks"]
+    images = {service["image"] for service in services.values()}
+    settings = set(re.findall(r"(?m)^(\w+)=", (PROJECT / ".env").read_text()))
+    exact = {*services, *networks} - COMMON
+    anywhere = re.compile("|".join(map(re.escape, sorted({*images, *settings} - OF_THE_TOOL))))
+    found = []
+    for name, path in modules().items():
+        for node in ast.walk(tree(path)) if name.partition(".")[0] == "lab" else ():
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if text in exact or anywhere.search(text):
+                found.append(f"{path.relative_to(PROJECT)}:{getattr(node, 'lineno', 0)} {text[:60]!r}")
+    for path in [path for path in (PROJECT / "lab").rglob("*") if path.suffix in (".sh", ".json", ".yaml")]:
+        found += [f"{path.relative_to(PROJECT)}: {match[0]}" for match in anywhere.finditer(path.read_text())]
+    assert len(exact) > 20
+    assert not found

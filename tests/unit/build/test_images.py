@@ -248,14 +248,19 @@ def test_what_images_kept_by_containerd_share_is_packed_once() -> None:
     assert engine_images.packed_size({("debian",): 70, ("debian", "gcc"): 90, ("debian", "dig"): 80}) == 100
 
 
-def test_remove_all_leaves_the_images_of_others() -> None:
+def test_remove_all_leaves_the_images_of_others(project: Settings) -> None:
     store = FakeStore(DEBIAN, *ALL, "postgres:15")
     store.nameless = ["sha256:1"]
-    built = "".join(f"  {name.partition('/')[2]}: {{image: {name}, build: x}}\n" for name in ALL)
-    topology = config_of(f"services:\n{built}  db: {{image: 'postgres:15'}}\n", Path("/small")).topology
-    images.remove_all(store, topology, Told())
+    images.remove_all(store, lab_of(project), Told())
     assert list(store.ids) == ["postgres:15"]
     assert store.nameless == []
+
+
+def test_remove_all_leaves_the_base_on_which_another_project_stands(project: Settings) -> None:
+    store = FakeStore(DEBIAN, *ALL)
+    store.above = {DEBIAN: ["theirs/server"]}
+    images.remove_all(store, lab_of(project), Told())
+    assert list(store.ids) == [DEBIAN]
 
 
 def test_remove_all_takes_the_labs_own_share_of_the_build_cache(project: Settings) -> None:
