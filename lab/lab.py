@@ -51,6 +51,8 @@ class Lab:
         self.compose = compose or Compose(self.settings)
         self._engine = engine
         self._store = store
+        self.aside: Progress = Silent()
+        """Told of what a call on a host turns out to need first, such as the toolbox; to be set before the first."""
         self._swept = False
         self._passed: set[str] = set()  # containers seen to pass their check; the engine itself looks only later
 
@@ -95,7 +97,9 @@ class Lab:
             """The project's own Debian, if it has one."""
             return images.DEBIAN if images.start_from_debian(self.topology) else toolbox.OWN_BASE
 
-        box = toolbox.Toolbox(self.engine, lambda: self.store, base=base, source=self.settings.base)
+        box = toolbox.Toolbox(
+            self.engine, lambda: self.store, base=base, source=self.settings.base, progress=self.aside
+        )
         return Sessions(self.engine, box)
 
     @property

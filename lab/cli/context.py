@@ -11,5 +11,8 @@ if TYPE_CHECKING:
 def open_lab() -> Lab:
     """The lab around the working directory; a context manager."""
     from lab.lab import Lab
+    from lab.progress import Lines
 
-    return Lab()
+    lab = Lab()
+    lab.aside = Lines()
+    return lab

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import yaml
 
 from lab import errors, replay
 from lab.engine import docker_errors, endpoint
-from lab.engine.base import EngineVersion, NetworkRecord, Pool
+from lab.engine.base import HOSTEXEC_LABEL, EngineVersion, NetworkRecord, Pool
 from lab.engine.docker_engine import DockerEngine
 from lab.errors import LabError
 from lab.exec import hostexec, processes
@@ -34,6 +35,7 @@ from lab.project.settings import Settings
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.small_lab import Script, ScriptedEngine, SmallLab, exits, never_ends, open_small
 from tests.unit.fake_engine import FakeEngine, container
+from tests.unit.fake_exec import FakeExec
 from tests.unit.fake_hostexec import FakeHost
 from tests.unit.project.test_compose import program
 from tests.unit.small_project import SMALL, compose_of, config_of
@@ -226,11 +228,24 @@ def script(command: Any) -> Script:
     return exits(0)
 
 
+def make_foreign(engine: ScriptedEngine, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the hosts be of another's image, on the machine's network if the pair says so; commands run for ever."""
+    engine.records = [
+        replace(one, labels={**one.labels, HOSTEXEC_LABEL: ""}, network_mode=pair.get("network_mode", ""))
+        for one in engine.records
+    ]
+    monkeypatch.setattr(engine, "start_exec", lambda *_, **__: FakeExec())
+    monkeypatch.setattr(engine, "wait", lambda *_: pair["toolbox"])
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=7))
+
+
 @pairs("hosts")
 def test_hosts(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine(log_text=pair.get("log", "").encode(), script=script(pair.get("command")))
     lab = open_small(tmp_path, engine)
     lab.up()
+    if "image" in pair:
+        make_foreign(engine, pair, monkeypatch)
     host = lab.host("router")
     if pair.get("command") == "speaks version 2":
         monkeypatch.setattr(engine, "open_exec", lambda *_: NewerHost())

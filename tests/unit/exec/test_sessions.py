@@ -6,9 +6,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lab.engine.base import TemporaryContainer, Transport
+from lab.errors import HostError
+from lab.exec import hostexec
+from lab.exec.plain import PlainSession
 from lab.exec.sessions import Sessions
 from lab.toolbox.image import Toolbox, image_name
 from tests.unit.fake_engine import FakeEngine, container
@@ -60,6 +66,22 @@ def test_sessions_of_two_hosts_open_side_by_side() -> None:
     sessions.close()
     assert not first.alive
     assert not second.alive
+
+
+def test_a_host_goes_by_our_program_where_its_image_says_that_it_holds_it() -> None:
+    engine = SnifferEngine(lambda: None)
+    sessions = opened(engine)
+    foreign = replace(TWO, labels={})
+    assert isinstance(sessions.open(ONE), hostexec.Session)
+    assert isinstance(sessions.open(foreign), PlainSession)
+    assert sessions.open(foreign) is sessions.open(foreign)
+    sessions.close()
+
+
+def test_nothing_is_captured_on_the_machines_own_network() -> None:
+    engine = FakeEngine([replace(ONE, network_mode="host")])
+    with pytest.raises(HostError, match="router is on the machine's own network, where the lab captures and injects"):
+        opened(engine).sniffer(ONE.id, "small", "router")
 
 
 class SnifferEngine(FakeEngine):

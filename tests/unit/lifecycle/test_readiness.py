@@ -2,6 +2,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -223,3 +224,53 @@ def test_a_probe_whose_turn_comes_after_the_end_of_the_block_is_left_out() -> No
         events.put(Event(router.id, "start", router.labels))
         assert queued.wait(5)
     look(readiness, router)
+
+
+def foreign(health: str, state: str = "running") -> FakeEngine:
+    """An engine with a host of another's image."""
+    return FakeEngine([replace(container("web", health=health, state=state), labels={})])
+
+
+def never(one: Container, command: Sequence[str], seconds: float) -> Completed:
+    raise AssertionError("a program was run in a foreign host")
+
+
+@pytest.mark.parametrize("health", ["healthy", ""])
+def test_a_foreign_host_is_ready_when_the_engine_says_so_or_has_no_check(health: str) -> None:
+    told: list[Container] = []
+    wait(foreign(health), never, say=told.append)
+    assert len(told) == 1
+
+
+def test_an_event_tells_at_once_that_a_foreign_host_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness_module, "LAST_RETRY", 60.0)
+    engine, looks = foreign("starting"), []
+    ask = engine.container
+
+    def container_asked(one: str) -> Container | None:
+        looks.append(one)
+        found = ask(one)
+        engine.change("small_web_1", health="healthy")
+        engine.event_streams[0].put(Event(one, "health_status: healthy"))
+        return found
+
+    monkeypatch.setattr(engine, "container", container_asked)
+    wait(engine, never)
+    assert len(looks) == 2
+
+
+def test_a_foreign_host_that_stays_unwell_is_told_with_its_checks_words() -> None:
+    with pytest.raises(HostError, match="small_web_1 is not healthy: its check says not yet; its log ends with"):
+        wait(foreign("unhealthy"), never, seconds=0)
+
+
+def test_a_check_that_the_engine_has_not_run_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = foreign("starting")
+    monkeypatch.setattr(engine, "health_said", lambda _: None)
+    with pytest.raises(HostError, match="the engine has not run its check to an end within 0 s"):
+        wait(engine, never, seconds=0)
+
+
+def test_a_foreign_host_that_ends_is_told_before_its_time() -> None:
+    with pytest.raises(HostError, match="small_web_1 ended"):
+        wait(foreign("starting", state="exited"), never, seconds=60)
