@@ -127,11 +127,13 @@ def test_message_is_cut_where_the_readme_says(lab: Lab, syslog: Host, token: str
 
 def test_nobody_but_the_server_says_that_it_is_ready(lab: Lab, syslog: Host, token: str) -> None:
     mark = syslog.mark_log()
-    for words in (b"<46>rsyslogd: [x] start", b"<46>rsyslogd: start", b"ready /run/lab/log", b"healthy: heard"):
+    for words in (b"<46>rsyslogd: [x] start", b"<46>rsyslogd: start", b"ready /run/lab/forged", b"healthy: forged"):
         lab.host("unixclient").run(["python3", "-c", SEND], input=words).check()
     lab.host("unixclient").run(["logger", token]).check()
     syslog.wait_for_log(token, since=mark)
-    assert not re.search(r"^(ready|healthy)(?!.* pri=[a-z0-9.]+$)", syslog.logs(since=mark), re.M)
+    said = re.findall(r"^(?:ready|healthy).*forged.*$", syslog.logs(since=mark), re.M)
+    assert len(said) == 2
+    assert all(re.search(r" pri=[a-z0-9.]+$", line) for line in said), "the server's own lines name no priority"
 
 
 @pytest.mark.parametrize("end", ["restart", "kill"])
