@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 
 from lab.cli import shell
+from lab.exec.hostexec import Frame
 from lab.lab import Lab
 from tests.unit.cli.conftest import Ran, Run
 from tests.unit.cli.small_lab import ScriptedEngine, exits, never_ends, upper_case
+from tests.unit.fake_hostexec import FakeHost
 
 
 def words(payload: bytes) -> tuple[str, list[str], list[str]]:
@@ -182,6 +184,22 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_shell_without_a_terminal_asks_for_none(run: Run, became: list[str]) -> None:
     assert run("shell", "router").exit == 0
     assert became[1:] == ["/usr/bin/docker", "exec", "-i", "id-router-1", "bash"]
+
+
+def test_shell_is_the_best_that_the_host_has(run: Run, engine: ScriptedEngine, became: list[str]) -> None:
+    def only_sh(host: FakeHost, heard: Frame) -> None:
+        exits(0 if b"sh\0-c" in heard[2] and b"bash" not in heard[2] else 127)(host, heard)
+
+    engine.script = only_sh
+    assert run("shell", "router").exit == 0
+    assert became[-1] == "sh"
+
+
+def test_shell_on_a_host_without_one_names_the_way_without(run: Run, engine: ScriptedEngine, became: list[str]) -> None:
+    engine.script = exits(127)
+    ran = run("shell", "router")
+    assert (ran.exit, became) == (3, [])
+    assert ran.err == "lab: router has no shell\n     lab exec router -- PROGRAM runs a program that it has.\n"
 
 
 def test_shell_as_another_user(run: Run, became: list[str]) -> None:
