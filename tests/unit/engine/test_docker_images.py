@@ -89,11 +89,7 @@ class ContainerdClient:
         return {"DriverStatus": self._status or None}
 
     def images(self, filters: dict[str, object]) -> list[dict[str, object]]:
-        return (
-            []
-            if "dangling" in filters
-            else [{"RepoTags": ["datagram-lab/debian:bookworm", "datagram-lab/base:latest"]}]
-        )
+        return []
 
     def history(self, image: str) -> list[dict[str, object]]:
         steps = [{"Created": 2, "CreatedBy": "apt-add", "Size": 5}, {"Created": 1, "CreatedBy": "", "Size": 80}]
@@ -110,4 +106,5 @@ class ContainerdClient:
 )
 def test_the_packed_copies_count_where_containerd_keeps_them(status: list[list[str]], expected: int) -> None:
     engine = SimpleNamespace(client=ContainerdClient(*status), address="unix:///engine")
-    assert DockerImageStore(engine).disk_usage() == expected  # type: ignore[arg-type]
+    names = ["datagram-lab/debian:bookworm", "datagram-lab/base:latest"]
+    assert DockerImageStore(engine).disk_usage(names) == expected  # type: ignore[arg-type]
