@@ -28,6 +28,11 @@ LONG = 90.0
 """Seconds; a machine with two busy cores takes five."""
 
 COMPOSE = """
+x-lab:
+  subnets: {lan: LAB_LAN}
+  scale: {peer: {setting: LAB_PEERS, most: 120}}
+  rebuild: true
+  disposable: true
 x-peer: &peer
   image: datagram-lab/peer
   init: true
