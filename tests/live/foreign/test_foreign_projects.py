@@ -108,8 +108,12 @@ def test_a_project_of_two_files_and_settings(make: Make) -> None:
         "docker_compose": """
 services:
   one: {image: "pair-host:${TAG}", build: ., command: /host serve, container_name: the-one, networks: [lan]}
-  two: {image: "pair-host:${TAG}", command: /host serve, networks: {lan: {ipv4_address: 10.231.7.9}, wire: null}}
-  spare: {image: "pair-host:${TAG}", command: /host serve, profiles: [spare], networks: [lan]}
+  two:
+    image: "pair-host:${TAG}"
+    build: .
+    command: /host serve
+    networks: {lan: {ipv4_address: 10.231.7.9}, wire: null}
+  spare: {image: "pair-host:${TAG}", build: ., command: /host serve, profiles: [spare], networks: [lan]}
 networks:
   lan: {ipam: {config: [{subnet: 10.231.7.0/24}]}}
   wire: {name: pair-wire, driver_opts: {com.docker.network.driver.mtu: 1400}}
