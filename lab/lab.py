@@ -305,10 +305,7 @@ class Lab:
             return building.build_stale(self.store, self.engine, self.compose, self.settings, known, progress)
         if images.start_from_debian(self.topology):
             base_image.ensure(self.store, source=self.settings.base, progress=progress)
-        if build:
-            progress.step("building the images")
-            self.compose.build([], progress.detail)
-        return build
+        return building.build_missing(self.store, self.engine, self.compose, progress, all=build)
 
     def _containers(self) -> list[Container]:
         """Compose's containers of this lab, in the order of the Compose file and of their numbers."""

@@ -41,13 +41,32 @@ def build_stale(
     folders = {service.name: service.build for service in stale if service.build}
     packages = {name: len(" ".join(archives.packages([folder])).split()) for name, folder in folders.items()}
     with archives.offered(engine, topology.project, dict.fromkeys(folders.values()), progress) as offer:
-        build = partial(_build_one, engine, compose, offer, progress.detail)
+        build = partial(_build_some, engine, compose, offer, progress.detail)
         _build(build, images.build_order(topology, stale), packages, progress)
     images.remember(store, topology, settings)
     return True
 
 
-def _build_one(engine: Engine, compose: Compose, offer: str | None, say: Say, service: str) -> None:
+def build_missing(
+    store: ImageStore, engine: Engine, compose: Compose, progress: Progress, *, all: bool = False
+) -> bool:
+    """Have the images of the hosts that are to be built and are not there; with `all` each anew. Whether any was built.
+
+    Compose's `up` would do it, too, but leaves a container of each build that fails.
+    """
+    topology = compose.config.topology
+    wanted = [
+        service.name
+        for service in topology.hosts
+        if service.context and (all or not store.present(images.names_of(service, topology.project)))
+    ]
+    if wanted:
+        progress.step(f"building {len(wanted)} images")
+        _build_some(engine, compose, None, progress.detail, *wanted)
+    return bool(wanted)
+
+
+def _build_some(engine: Engine, compose: Compose, offer: str | None, say: Say, *services: str) -> None:
     """A build that fails leaves no container, whatever the builder.
 
     The classic one runs each step in a container, which it keeps when the step fails: Compose 5, which falls back to
@@ -61,7 +80,7 @@ def _build_one(engine: Engine, compose: Compose, offer: str | None, say: Say, se
         say(line)
 
     try:
-        compose.build([service], listen, offer)
+        compose.build(services, listen, offer)
     except BaseException:
         for container in containers:
             with contextlib.suppress(LabError):  # the build's own error is the one to tell

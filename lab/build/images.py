@@ -127,12 +127,13 @@ def start_from_debian(topology: Topology) -> bool:
 
 def own(topology: Topology) -> list[str]:
     """The names of the images that the project builds; of one that Compose names, the names that it may have."""
-    names = []
-    for service in topology.services.values():
-        if service.context:
-            made_up = [f"{topology.project}{separator}{service.name}" for separator in "-_"]
-            names += [service.image] if service.image else made_up
-    return list(dict.fromkeys(names))
+    built = [service for service in topology.services.values() if service.context]
+    return list(dict.fromkeys(name for service in built for name in names_of(service, topology.project)))
+
+
+def names_of(service: Service, project: str) -> list[str]:
+    """The name of the image that is built for a service; where Compose makes it up, as its versions do."""
+    return [service.image] if service.image else [f"{project}{separator}{service.name}" for separator in "-_"]
 
 
 def _dockerfiles(topology: Topology) -> set[Path]:

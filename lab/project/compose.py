@@ -70,7 +70,7 @@ class Compose:
         return self._command
 
     def build(self, services: Sequence[str], say: Say, archives: str | None = None) -> None:
-        """Build the images of these services, whatever their profiles; of none, those of all.
+        """Build the images of these services, whatever their profiles.
 
         `archives` is where Debian's packages can be had besides Debian (`lab.build.archives`).
         """

@@ -87,7 +87,8 @@ def _require_form(block: Any, path: Path) -> None:
     validator = jsonschema.validators.validator_for(_schema())(_schema())
     for error in sorted(validator.iter_errors(block), key=lambda error: list(map(str, error.absolute_path))):
         place = ".".join([BLOCK, *map(str, error.absolute_path)])
-        raise UsageError(f"{path}: {place}: {error.message}", "docs/your-project.md lists what an x-lab block may say.")
+        known = ", ".join(sorted(_schema()["properties"]))
+        raise UsageError(f"{path}: {place}: {error.message}", f"An x-lab block may say: {known}.")
 
 
 @functools.cache

@@ -179,3 +179,11 @@ def test_a_folder_without_a_project_is_told_and_touches_no_other(make: Make) -> 
     assert "Compose refuses" in nowhere.type("lab", "status", exit=2).stderr.decode()
     (nowhere.folder / "compose.yaml").write_text("services: {a: {image: none.invalid/none}}\n")
     assert json.loads(nowhere.lab("status", "--json", exit=1))["hosts"][0]["state"] == "down"
+
+
+def test_a_build_that_fails_leaves_nothing(make: Make) -> None:
+    broken = make("broken", compose="services: {a: {build: .}}\n", dockerfile=DEBIAN + "RUN echo so far && exit 5\n")
+    words = ["docker", "ps", "-aq"]
+    before = subprocess.run(words, capture_output=True, check=True).stdout
+    assert b"exit 5" in broken.type("lab", "up", exit=3).stderr
+    assert subprocess.run(words, capture_output=True, check=True).stdout == before

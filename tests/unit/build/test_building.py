@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
-from lab.build.building import _build, _build_one
+from lab.build.building import _build, _build_some, build_missing
 from lab.errors import MachineError
 from lab.progress import Silent
+from tests.unit.fake_engine import FakeEngine
+from tests.unit.fake_store import FakeStore
+from tests.unit.small_project import config_of
 
 
 def build(compose: FakeCompose, order: TopologicalSorter[str], progress: Silent) -> None:
@@ -130,7 +134,7 @@ class Engine:
 def test_a_failed_build_leaves_no_container() -> None:
     engine, lines = Engine(), list[str]()
     with pytest.raises(MachineError, match="the build failed"):
-        _build_one(engine, ClassicCompose(fails=True), None, lines.append, "base")  # type: ignore[arg-type]
+        _build_some(engine, ClassicCompose(fails=True), None, lines.append, "base")  # type: ignore[arg-type]
     assert engine.removed == ["d9924c08c2d0", "74dab7e6c13a"]
     assert len(lines) == 4, "all that Compose says is still told"
 
@@ -138,11 +142,38 @@ def test_a_failed_build_leaves_no_container() -> None:
 def test_the_failure_of_a_build_is_told_though_its_container_cannot_be_removed() -> None:
     engine = Engine(fails=True)
     with pytest.raises(MachineError, match="the build failed"):
-        _build_one(engine, ClassicCompose(fails=True), None, print, "base")  # type: ignore[arg-type]
+        _build_some(engine, ClassicCompose(fails=True), None, print, "base")  # type: ignore[arg-type]
     assert len(engine.removed) == 2
 
 
 def test_a_build_that_works_removes_its_own_containers() -> None:
     engine = Engine()
-    _build_one(engine, ClassicCompose(fails=False), None, print, "base")  # type: ignore[arg-type]
+    _build_some(engine, ClassicCompose(fails=False), None, print, "base")  # type: ignore[arg-type]
     assert engine.removed == []
+
+
+class AskedCompose(FakeCompose):
+    """Of a project with a host whose image Compose names, one with a name, and a profile that is not asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        text = "{web: {build: web}, db: {build: db, image: ours/db}, cache: {image: redis}}"
+        self.config = config_of(f"services: {text}", Path("/shop"), project="shop")
+
+    def build(self, services: Sequence[str], say: object, offer: str | None) -> None:
+        self.built += services
+
+
+@pytest.mark.parametrize(
+    ("there", "all", "built"),
+    [
+        ([], False, ["web", "db"]),
+        (["shop-web", "ours/db"], False, []),
+        (["shop_web"], False, ["db"]),
+        (["shop-web", "ours/db"], True, ["web", "db"]),
+    ],
+)
+def test_of_a_project_of_plain_compose_what_is_missing_is_built(there: list[str], all: bool, built: list[str]) -> None:
+    compose = AskedCompose()
+    told = build_missing(FakeStore(*there), FakeEngine(), compose, Silent(), all=all)  # type: ignore[arg-type]
+    assert (compose.built, told) == (built, bool(built))
