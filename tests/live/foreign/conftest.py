@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def make(environment: Path, program: Path, tmp_path: Path) -> Iterator[Make]:
     made: list[Project] = []
 
     def make(name: str, **files: str) -> Project:
-        folder = tmp_path / name
+        folder = tmp_path / f"{name}{uuid.uuid4().hex[:6]}"  # the project's name: two runs may be under way
         folder.mkdir()
         shutil.copy(program, folder / "host")
         for file, text in files.items():

@@ -75,7 +75,7 @@ def test_three_services_in_plain_style(make: Make) -> None:
     shown = subprocess.run(
         ["docker", "images", "--format", "{{.Repository}}"], capture_output=True, check=True, text=True
     )
-    assert not re.findall("(?m)^plain[-_]", shown.stdout)
+    assert not re.findall(rf"(?m)^{plain.folder.name}[-_]", shown.stdout)
 
 
 def test_what_a_test_of_such_a_project_looks_like(make: Make) -> None:
@@ -146,7 +146,7 @@ def test_images_that_hold_one_program_and_no_shell(make: Make, word: str) -> Non
     bare.lab("exec", word, "--", "/host", "exit", "42", exit=42)
     assert b"nosuch" in bare.type("lab", "exec", word, "--", "/nosuch", exit=127).stderr
     bare.lab("exec", "--timeout", "1s", word, "--", "/host", "spawn", exit=124)
-    words = ["docker", "ps", "-q", "--filter", "label=com.docker.compose.project=bare"]
+    words = ["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={bare.folder.name}"]
     for container in subprocess.run(words, capture_output=True, check=True, text=True).stdout.split():
         shown = subprocess.run(["docker", "top", container], capture_output=True, check=True).stdout
         assert b"/host" in shown
@@ -163,7 +163,10 @@ def test_two_projects_at_once_leave_each_other_alone(make: Make) -> None:
     one.lab("up")
     two.lab("up")
     said = clash.type("lab", "up", exit=3).stderr.decode()
-    assert "network default (10.231.8.128/25) overlaps with 10.231.8.0/24 of the project first's network" in said
+    assert (
+        f"network default (10.231.8.128/25) overlaps with 10.231.8.0/24 of the project {one.folder.name}'s network"
+        in said
+    )
     before = one.status()
     two.lab("down", "--volumes")
     assert one.status() == before
