@@ -157,6 +157,14 @@ class DockerImageStore:
         with self._explained(name), contextlib.suppress(docker.errors.NotFound):
             self._client.remove_image(name, force=True)
 
+    def remove_unused(self, name: str) -> None:
+        with self._explained(name), contextlib.suppress(docker.errors.NotFound):
+            try:
+                self._client.remove_image(name)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # Conflict: a container is made of it
+                    raise
+
     def prune(self, label: str) -> None:
         with self._explained():
             self._client.prune_images(filters={"dangling": True, "label": [label]})

@@ -69,6 +69,9 @@ class ImageStore(Protocol):
     def remove(self, name: str) -> None:
         """Take the name away, and the image with its last name. No error when it is gone."""
 
+    def remove_unused(self, name: str) -> None:
+        """The same, unless a container is made of it: then all stays, the name too."""
+
     def prune(self, label: str) -> None:
         """Remove nameless images with the label."""
 

@@ -121,4 +121,4 @@ def remove(store: ImageStore, progress: Progress) -> None:
     for name in store.names_of(REPOSITORY):
         progress.detail(name)
         with contextlib.suppress(LabError):
-            store.remove(name)
+            store.remove_unused(name)

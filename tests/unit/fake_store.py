@@ -35,6 +35,7 @@ class FakeStore:
         self.built: list[str] = []
         self.imported = b""
         self.nameless: list[str] = []
+        self.used: set[str] = set()
         self.above: dict[str, list[str]] = {}
         self.cached: list[CacheEntry] = []
 
@@ -77,6 +78,10 @@ class FakeStore:
     def remove(self, name: str) -> None:
         self.ids.pop(name, None)
         self.nameless = [image for image in self.nameless if image != name]
+
+    def remove_unused(self, name: str) -> None:
+        if name not in self.used:
+            self.remove(name)
 
     def prune(self, label: str) -> None:
         self.pruned.append(label)

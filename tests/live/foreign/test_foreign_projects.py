@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.foreign.conftest import Make, Project
+from tests.live.foreign.conftest import Make, Project, remove_images
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -111,11 +111,10 @@ def test_a_project_of_two_files_and_settings(make: Make) -> None:
 services:
   one: {image: "pair-host:${TAG}", build: ., command: /host serve, container_name: the-one, networks: [lan]}
   two:
-    image: "pair-host:${TAG}"
     build: .
     command: /host serve
     networks: {lan: {ipv4_address: 10.231.7.9}, wire: null}
-  spare: {image: "pair-host:${TAG}", build: ., command: /host serve, profiles: [spare], networks: [lan]}
+  spare: {build: ., command: /host serve, profiles: [spare], networks: [lan]}
 networks:
   lan: {ipam: {config: [{subnet: 10.231.7.0/24}]}}
   wire: {name: pair-wire, driver_opts: {com.docker.network.driver.mtu: 1400}}
@@ -136,6 +135,7 @@ networks:
     assert set(pair.status()) >= {"one", "two"}
     pair.lab("down", env={"COMPOSE_PROFILES": "spare"})
     assert pair.status()["one"]["state"] == "down"
+    remove_images(["pairs", "pair"])
 
 
 def processes_of(container: str) -> bytes:
