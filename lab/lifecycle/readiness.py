@@ -1,12 +1,9 @@
 """When a host is ready: its own health check has succeeded; without one, when it runs.
 
-In the hosts of our own images the check is run as soon as they are up. Any other image's check is the engine's to run:
-its events tell of the outcome at once.
-
-The engine runs the same check at its interval and shows the outcome in its lists; waiting for the first interval to
-pass would only tell later what can be known at once. The lab's own hosts run it themselves as they start and announce
-their success in the log (services/base/announce), which spares the engine running a program in each. Any other host,
-and one that was up before or keeps silent, is asked.
+The engine runs the check at its interval, and its events tell of the outcome. In an image that holds our program for
+commands the check is run as soon as the host is up, since waiting for the first interval to pass would only tell later
+what can be known at once. A host with ANNOUNCES_LABEL runs its check itself as it starts and says so in its log, which
+spares the engine running a program in each; one that was up before or keeps silent is asked.
 """
 
 from __future__ import annotations
